@@ -1,0 +1,217 @@
+"""Sound in: a file of any kind libsndfile reads, to mono float32 samples at a wanted rate.
+
+Letters: N samples, C channels.
+"""
+
+import math
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from scipy.signal import firwin, kaiserord, resample_poly
+
+from features.errors import AudioError
+
+#: File name endings that libsndfile reads and that hold recordings.
+AUDIO_SUFFIXES = frozenset(
+    [
+        ".aif",
+        ".aifc",
+        ".aiff",
+        ".au",
+        ".caf",
+        ".flac",
+        ".mp3",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".rf64",
+        ".snd",
+        ".w64",
+        ".wav",
+    ]
+)
+
+STOPBAND_DB = 80.0  # what resampling leaves of a tone that does not fit the new rate
+PASSBAND = 0.92  # of the lower rate's Nyquist frequency, kept flat
+
+
+def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[np.ndarray, int]:
+    """Read a recording as mono samples.
+
+    Channels are averaged; integer formats are scaled to [-1, 1).
+
+    Parameters
+    ----------
+    path : path
+        A file that libsndfile reads: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and others.
+    sample_rate : int, optional
+        The rate wanted, in Hz. By default the file's own.
+
+    Returns
+    -------
+    samples : ndarray (N,), float32
+        The recording.
+    sample_rate : int
+        Its rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, empty, truncated, no audio, or holds NaN or infinite samples.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: the file is empty (0 bytes); record or copy it again")
+    try:
+        with soundfile.SoundFile(path) as file:
+            native_rate, promised, header = file.samplerate, file.frames, file.extra_info
+            channels = file.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise AudioError(f"{path}: not a readable recording ({reason}); convert or remove it") from None
+    if len(channels) < promised or _cut_short(path, header):
+        raise AudioError(f"{path}: truncated, its header promises more sound than is there; copy it again")
+    if len(channels) == 0:
+        raise AudioError(f"{path}: holds no samples; record it again or remove it")
+    samples = check_samples(channels.mean(axis=1, dtype=np.float32), name=str(path))
+    if sample_rate is not None:
+        samples = resample(samples, native_rate, sample_rate)
+    return samples, sample_rate or native_rate
+
+
+def audio_sample_rate(path: str | os.PathLike[str]) -> int:
+    """Look up a recording's own sample rate without reading its samples.
+
+    Parameters
+    ----------
+    path : path
+        A file that libsndfile reads.
+
+    Returns
+    -------
+    int
+        The rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        If the file is no readable recording.
+    """
+    try:
+        return int(soundfile.info(os.fspath(path)).samplerate)
+    except soundfile.LibsndfileError:
+        return read_audio(path)[1]  # fails too, with the message for this file
+
+
+def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
+    """Refuse what is no mono sound.
+
+    Parameters
+    ----------
+    samples : array (N,), floating
+        One channel; full scale is 1.
+    name : str, default "samples"
+        What the message calls them.
+
+    Returns
+    -------
+    ndarray (N,), float32
+        The samples, at least one, all finite.
+
+    Raises
+    ------
+    AudioError
+        If they have another shape, are integers, are none, or hold NaN or infinity.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 1:
+        raise AudioError(
+            f"{name}: one channel of shape (N,) is wanted, not {samples.shape}; average the channels"
+        )
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(
+            f"{name}: {samples.dtype} samples; scale them to floats in [-1, 1] (int16: divide by 32768)"
+        )
+    if len(samples) == 0:
+        raise AudioError(f"{name}: holds no samples")
+    finite = np.isfinite(samples)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise AudioError(
+            f"{name}: {len(samples) - int(finite.sum())} of {len(samples)} samples are NaN or infinite "
+            f"(the first is number {first}); mend or remove it"
+        )
+    return samples.astype(np.float32, copy=False)
+
+
+def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Change the sample rate, without aliasing.
+
+    A Kaiser-windowed sinc, flat to 92 % of the lower rate's Nyquist frequency and 80 dB down
+    from that frequency on, applied in polyphase form.
+
+    Parameters
+    ----------
+    samples : ndarray (N,), floating
+        The sound.
+    from_hz : int
+        Its sample rate in Hz.
+    to_hz : int
+        The wanted sample rate in Hz.
+
+    Returns
+    -------
+    ndarray (ceil(N * to_hz / from_hz),)
+        The sound at the new rate, of the same dtype; the same array if the rates are equal.
+
+    Raises
+    ------
+    AudioError
+        If a rate is not positive.
+
+    Notes
+    -----
+    Filter design: J. F. Kaiser, "Nonrecursive digital filter design using the I0-sinh window
+    function", ISCAS 1974.
+    """
+    if from_hz <= 0 or to_hz <= 0:
+        raise AudioError(f"sample rates are positive numbers of Hz, not {from_hz} and {to_hz}")
+    if from_hz == to_hz:
+        return samples
+    divisor = math.gcd(from_hz, to_hz)
+    up, down = to_hz // divisor, from_hz // divisor
+    taps = _low_pass(max(up, down)).astype(samples.dtype)
+    return np.asarray(resample_poly(samples, up, down, window=taps))
+
+
+@lru_cache(maxsize=8)
+def _low_pass(ratio: int) -> np.ndarray:
+    """Low-pass taps at `ratio` times the lower rate; frequencies are in units of its Nyquist."""
+    n_taps, beta = kaiserord(STOPBAND_DB, (1 - PASSBAND) / ratio)
+    cutoff = (1 + PASSBAND) / 2 / ratio
+    return np.asarray(firwin(n_taps | 1, cutoff, window=("kaiser", beta)))  # odd: no half-sample delay
+
+
+def _cut_short(path: Path, header: str) -> bool:
+    """Whether the container itself says that the file ends too early."""
+    # libsndfile mends a wrong size silently, but tells in its log. Programs that write to a pipe
+    # leave the largest size there is: that is no promise.
+    for promised, found in re.findall(
+        r"(?m)^\s*(?:data|riff|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", header
+    ):
+        if int(found) < 0.99 * int(promised) and int(promised) < 0x7FFF0000:
+            return True
+    # An Ogg stream marks its last page; libsndfile is content with fewer.
+    with path.open("rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(max(0, path.stat().st_size - 65_307))  # the largest page
+        tail = file.read()
+    last_page = tail.rfind(b"OggS")
+    return last_page < 0 or not tail[last_page + 5] & 4

@@ -1,0 +1,260 @@
+"""AudioClassifier: recordings in, labels out; features and sequence classifier in one file on disk.
+
+Letters: N samples, T frames, F features per frame.
+"""
+
+import os
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from lstm_scratch.classifier import SequenceClassifier
+from lstm_scratch.errors import SettingError
+from lstm_scratch.params import Params
+from lstm_scratch.progress import progress_bar
+from lstm_scratch.sound import (
+    AudioError,
+    LogMel,
+    Mfcc,
+    audio_sample_rate,
+    check_samples,
+    read_audio,
+    settings_from_dict,
+    settings_to_dict,
+)
+
+MAX_DEFAULT_RATE = 16_000  # speech has little above 8 kHz; whoever wants more says so
+
+
+class Extraction(NamedTuple):
+    """Features of many recordings, and what was amiss with some of them."""
+
+    features: list[np.ndarray]  # (T, F) each, of the good ones
+    kept: list[int]  # which ones these are
+    bad: list[AudioError]  # why the others are left out
+    silent: list[str]  # names of good ones that hold nothing but zeros
+
+
+@dataclass(kw_only=True, eq=False)
+class AudioClassifier(SequenceClassifier):
+    """LSTM classifier of recordings.
+
+    It takes files (a path each), sample arrays (N,) at `sample_rate`, or features (T, F) that its
+    `extract` returned.
+
+    Parameters
+    ----------
+    features : Mfcc or LogMel, default Mfcc(delta_order=2, stack=4)
+        How sound becomes features.
+    sample_rate : int, optional
+        Rate in Hz at which sound is analysed; files are resampled to it. By default the lowest rate
+        of the training files, but at most 16 kHz. Needed where arrays are given.
+    hidden_size, num_layers, bidirectional, pooling, dropout, epochs, batch_size, learning_rate, \
+schedule, weight_decay, max_gradient_norm, label_smoothing, class_weight, validation_fraction, \
+patience, random_state, verbose
+        As in `SequenceClassifier`.
+
+    Attributes
+    ----------
+    sample_rate_ : int
+        The rate at which sound is analysed, in Hz.
+    """
+
+    features: LogMel = Mfcc(delta_order=2, stack=4)  # noqa: RUF009 (it is frozen)
+    sample_rate: int | None = None
+
+    def fit(
+        self,
+        X: Sequence[Any],
+        y: Sequence[Hashable],
+        groups: Sequence[Hashable] | None = None,
+        validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None = None,
+    ) -> Self:
+        """Train on labelled recordings.
+
+        Parameters
+        ----------
+        X : sequence of path, array (N,) or array (T, F)
+            Training data: files, samples at `sample_rate`, or features.
+        y : sequence
+            A label for each.
+        groups : sequence, optional
+            Who or what was recorded in each: the validation part then takes whole groups.
+        validation_data : tuple (X, y), optional
+            The validation part. By default it is taken from the training data.
+
+        Returns
+        -------
+        self
+            The trained classifier.
+
+        Raises
+        ------
+        AudioError
+            If a recording cannot be used.
+        DataError
+            If labels do not fit, or are of fewer than two classes.
+        SettingError
+            If a parameter is out of its range.
+        """
+        if self.sample_rate is not None and self.sample_rate < 1:
+            raise SettingError(f"sample_rate is a positive number of Hz, not {self.sample_rate!r}")
+        files = [item for item in X if isinstance(item, str | os.PathLike)]
+        if self.sample_rate is None and len(files) < len(X):
+            raise SettingError("sample_rate has to be given where X holds arrays: at which rate are they?")
+        self.sample_rate_ = self.sample_rate or common_sample_rate(files)
+        if validation_data is not None:
+            validation_data = (self.extract(validation_data[0]), validation_data[1])
+        return super().fit(self.extract(X), y, groups, validation_data)
+
+    def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+        """Compute the probability of every class.
+
+        Parameters
+        ----------
+        X : sequence of path, array (N,) or array (T, F)
+            Files, samples at `sample_rate_`, or features.
+
+        Returns
+        -------
+        ndarray (N, K), float32
+            Rows sum to 1; columns are in the order of `classes_`.
+
+        Raises
+        ------
+        AudioError
+            If a recording cannot be used.
+        """
+        self._check_fitted()
+        return super().predict_proba(self.extract(X))
+
+    def extract(self, X: Sequence[Any]) -> list[np.ndarray]:
+        """Turn recordings into features, once for many calls of `fit` and `predict`.
+
+        Parameters
+        ----------
+        X : sequence of path, array (N,) or array (T, F)
+            Files, samples at the classifier's sample rate, or features, which are left as they are.
+
+        Returns
+        -------
+        list of ndarray (T, F)
+            Features.
+
+        Raises
+        ------
+        AudioError
+            If a recording cannot be used.
+        """
+        rate = getattr(self, "sample_rate_", self.sample_rate)
+        if rate is None:
+            raise SettingError("sample_rate is not known yet: give it to the constructor, or call fit first")
+        extraction = extract(X, self.features, rate, self.verbose)
+        if extraction.bad:
+            raise extraction.bad[0]
+        for name in extraction.silent:
+            warnings.warn(f"{name}: silent, all samples are zero", stacklevel=2)
+        return extraction.features
+
+    def describe(self) -> dict[str, Any]:
+        description = super().describe()
+        description["parameters"]["features"] = settings_to_dict(self.features)
+        return description | {"sample_rate": self.sample_rate_}
+
+    @classmethod
+    def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
+        features = settings_from_dict(description["parameters"]["features"])
+        parameters = description["parameters"] | {"features": features}
+        classifier = super()._restore(arrays, description | {"parameters": parameters})
+        classifier.sample_rate_ = description["sample_rate"]
+        return classifier
+
+
+def extract(
+    recordings: Sequence[Any], features: LogMel, sample_rate: int, verbose: bool = False
+) -> Extraction:
+    """Turn recordings into features, and note those that cannot be used.
+
+    Parameters
+    ----------
+    recordings : sequence of path, array (N,) or array (T, F)
+        Files, samples at `sample_rate`, or features, which are left as they are.
+    features : Mfcc or LogMel
+        How sound becomes features.
+    sample_rate : int
+        Rate in Hz at which sound is analysed.
+    verbose : bool, default False
+        Show progress on stderr.
+
+    Returns
+    -------
+    Extraction
+        Features of the good ones, reasons against the bad ones.
+    """
+    result = Extraction([], [], [], [])
+    with progress_bar(len(recordings), "features", "clips", verbose) as bar:
+        for n, recording in enumerate(recordings):
+            try:
+                name, samples = _samples(recording, n, features, sample_rate)
+            except AudioError as error:
+                result.bad.append(error)
+            else:
+                if samples.ndim == 2:
+                    result.features.append(samples)
+                else:
+                    result.features.append(features(samples, sample_rate))
+                    if not samples.any():
+                        result.silent.append(name)
+                result.kept.append(n)
+            bar.update()
+    return result
+
+
+def common_sample_rate(files: Sequence[str | os.PathLike[str]]) -> int:
+    """Choose a rate that every file has: the lowest among them, but at most 16 kHz.
+
+    Parameters
+    ----------
+    files : sequence of path
+        Recordings; those that cannot be read are passed over.
+
+    Returns
+    -------
+    int
+        A rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        If no file can be read.
+    """
+    rates, error = [], AudioError("there are no recordings")
+    for file in files:
+        try:
+            rates.append(audio_sample_rate(file))
+        except AudioError as unreadable:
+            error = unreadable
+    if not rates:
+        raise error
+    return min(MAX_DEFAULT_RATE, *rates)
+
+
+def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tuple[str, np.ndarray]:
+    """Name and mono samples at `sample_rate` of one recording; features as they are."""
+    if not isinstance(recording, str | os.PathLike):
+        array = np.asarray(recording)
+        is_features = array.ndim == 2 and array.shape[1] == features.n_features
+        return f"array {n}", array if is_features else check_samples(array, f"array {n}")
+    native = audio_sample_rate(recording)
+    highest = features.f_max_hz or sample_rate / 2
+    if native < 2 * highest:
+        raise AudioError(
+            f"{Path(recording)}: recorded at {native} Hz, so it holds nothing above {native / 2:g} Hz, but the "
+            f"features reach {highest:g} Hz; use a recording at {2 * highest:g} Hz or more, or train "
+            f"with a sample rate of {native} Hz"
+        )
+    return str(recording), read_audio(recording, sample_rate)[0]

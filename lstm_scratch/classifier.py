@@ -1,0 +1,407 @@
+"""SequenceClassifier: feature sequences in, labels out, by scikit-learn's protocol.
+
+Letters: T time steps, F features per step, K classes.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
+from lstm_scratch.estimator import Estimator
+from lstm_scratch.files import load_model, save_model
+from lstm_scratch.layers.loss import softmax
+from lstm_scratch.layers.pooling import Pooling
+from lstm_scratch.layers.stack import LSTM
+from lstm_scratch.network import Network
+from lstm_scratch.params import Params, count, from_torch_names, to_torch_names
+from lstm_scratch.progress import progress_bar
+from lstm_scratch.splits import hold_out
+from lstm_scratch.training import Epoch, Part, TrainingOptions, predict_logits, train
+
+ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
+
+
+@dataclass(kw_only=True, eq=False)
+class SequenceClassifier(Estimator):
+    """LSTM classifier of sequences of any length, each an array (T, F).
+
+    Parameters
+    ----------
+    hidden_size : int, default 48
+        Hidden units per layer and direction.
+    num_layers : int, default 1
+        LSTM layers.
+    bidirectional : bool, default True
+        Read each sequence backwards too.
+    pooling : {"mean", "max", "last", "attention"}, default "mean"
+        How the steps become one vector.
+    dropout : float, default 0.3
+        Probability of dropping a value between layers and after pooling, in training.
+    epochs : int, optional
+        Times through the training part. By default as many as make 1000 updates, at least 8.
+    batch_size : int, default 32
+        Sequences per update.
+    learning_rate : float, default 0.004
+        Of AdamW, at its peak.
+    schedule : {"one-cycle", "constant"}, default "one-cycle"
+        How the learning rate runs.
+    weight_decay : float, default 0.01
+        Of AdamW.
+    max_gradient_norm : float, default 1
+        Gradients are scaled down to this norm.
+    label_smoothing : float, default 0.1
+        Part of each label that is spread over all classes.
+    class_weight : "balanced", dict of label to weight, or None, default None
+        Weights in the loss; "balanced" gives every class the same sum.
+    validation_fraction : float, default 0.1
+        Part of the training data by which the best epoch is chosen. 0: the last epoch is kept.
+    patience : int, optional
+        Epochs without a better validation loss after which training stops. By default a quarter of
+        the epochs, at least 5.
+    random_state : int, default 0
+        Seed of everything that is drawn: the same seed gives the same bits.
+    verbose : bool, default False
+        Show progress on stderr.
+
+    Attributes
+    ----------
+    classes_ : ndarray (K,)
+        Labels, sorted.
+    n_features_in_ : int
+        F.
+    network_ : Network
+        Sizes of the network.
+    params_ : dict
+        Its parameters, by name.
+    mean_, scale_ : ndarray (F,), float32
+        Taken off, and divided by, before the network: mean and standard deviation of each feature
+        over all steps of the training part.
+    history_ : list of dict
+        What each epoch brought.
+    card_ : dict
+        How it was trained: counts of clips per class and part, and what the caller adds. Saved with
+        the model.
+    """
+
+    hidden_size: int = 48
+    num_layers: int = 1
+    bidirectional: bool = True
+    pooling: Pooling = "mean"
+    dropout: float = 0.3
+    epochs: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+    label_smoothing: float = 0.1
+    class_weight: ClassWeight = None
+    validation_fraction: float = 0.1
+    patience: int | None = None
+    random_state: int = 0
+    verbose: bool = False
+
+    def fit(
+        self,
+        X: Sequence[Any],
+        y: Sequence[Hashable],
+        groups: Sequence[Hashable] | None = None,
+        validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None = None,
+    ) -> Self:
+        """Train on labelled sequences.
+
+        Parameters
+        ----------
+        X : sequence of array (T, F)
+            Training data, each of at least one step.
+        y : sequence
+            A label for each.
+        groups : sequence, optional
+            Who or what was recorded in each: the validation part then takes whole groups.
+        validation_data : tuple (X, y), optional
+            The validation part. By default it is taken from the training data.
+
+        Returns
+        -------
+        self
+            The trained classifier.
+
+        Raises
+        ------
+        DataError
+            If the data are of unfit shape, not finite, or of fewer than two classes.
+        SettingError
+            If a parameter is out of its range.
+        """
+        network_rng, training_rng, split_rng = (
+            np.random.default_rng(seed) for seed in np.random.SeedSequence(self.random_state).spawn(3)
+        )
+        options = self._training_options()
+        sequences = self._check_sequences(X)
+        training, validation = self._parts(sequences, y, groups, validation_data, split_rng)
+        self._learn_scale(training[0])
+        self.network_ = self._make_network(sequences[0].shape[1], len(self.classes_))
+        self.card_ = {"version": importlib.metadata.version("lstm-scratch")}
+        self.card_["clips"] = {
+            str(label): {
+                "training": int((training[1] == k).sum()),
+                "validation": 0 if validation is None else int((validation[1] == k).sum()),
+            }
+            for k, label in enumerate(self.classes_)
+        }
+
+        with progress_bar(0, "training", "epochs", self.verbose) as bar:
+
+            def show(epoch: Epoch) -> None:
+                bar.total = epoch.epochs
+                figures = {"loss": f"{epoch.training_loss:.3f}"}
+                if epoch.validation_accuracy is not None:
+                    figures |= {
+                        "validation loss": f"{epoch.validation_loss:.3f}",
+                        "accuracy": f"{100 * epoch.validation_accuracy:.1f} %",
+                    }
+                bar.set_postfix(figures, refresh=False)
+                bar.update()
+
+            self.params_, history = train(
+                self.network_,
+                self.network_.init(network_rng),
+                (self._scaled(training[0]), training[1]),
+                None if validation is None else (self._scaled(validation[0]), validation[1]),
+                options,
+                training_rng,
+                self._class_weights(training[1]),
+                show,
+            )
+        self.history_ = [dataclasses.asdict(epoch) for epoch in history]
+        return self
+
+    def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+        """Compute the probability of every class.
+
+        Parameters
+        ----------
+        X : sequence of array (T, F)
+            Sequences.
+
+        Returns
+        -------
+        ndarray (N, K), float32
+            Rows sum to 1; columns are in the order of `classes_`.
+
+        Raises
+        ------
+        DataError
+            If the data are of unfit shape or not finite.
+        """
+        self._check_fitted()
+        sequences = self._check_sequences(X, self.n_features_in_)
+        return softmax(predict_logits(self.network_, self.params_, self._scaled(sequences)))
+
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """Label sequences.
+
+        Parameters
+        ----------
+        X : sequence of array (T, F)
+            Sequences.
+
+        Returns
+        -------
+        ndarray (N,)
+            The most probable label of each.
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def score(self, X: Sequence[Any], y: Sequence[Hashable]) -> float:
+        """Compute the part of the sequences that is labelled right.
+
+        Parameters
+        ----------
+        X : sequence of array (T, F)
+            Sequences.
+        y : sequence
+            Their true labels.
+
+        Returns
+        -------
+        float
+            Accuracy, 0 .. 1.
+        """
+        return float(np.mean(self.predict(X) == np.asarray(y)))
+
+    @property
+    def n_parameters_(self) -> int:
+        """Trained numbers."""
+        return count(self.params_)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the classifier in one safetensors file, atomically, replacing one that is there.
+
+        The LSTM's weights have torch's names. The same training saves the same bytes.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        """
+        self._check_fitted()
+        arrays = to_torch_names(self.params_)
+        arrays |= {"normalisation.mean": self.mean_, "normalisation.scale": self.scale_}
+        save_model(path, arrays, self.describe())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Load a classifier that `save` saved.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+
+        Returns
+        -------
+        SequenceClassifier
+            It predicts what the saved one predicted.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, cut short, of another kind or version, or inconsistent.
+        """
+        arrays, description = load_model(path)
+        if description.get("estimator") != cls.__name__:
+            raise ModelFileError(f"{path}: holds a {description.get('estimator')}, not a {cls.__name__}")
+        try:
+            return cls._restore(arrays, description)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path}: damaged or made by hand: {error}") from None
+
+    def describe(self) -> dict[str, Any]:
+        """All but the arrays, as values that JSON can hold."""
+        return {
+            "estimator": type(self).__name__,
+            "parameters": self.get_params(),
+            "classes": self.classes_.tolist(),
+            "history": self.history_,
+            "card": self.card_,
+        }
+
+    @classmethod
+    def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
+        classifier = cls(**description["parameters"])
+        classifier.classes_ = np.array(description["classes"])
+        classifier.history_, classifier.card_ = description["history"], description["card"]
+        classifier.mean_ = arrays.pop("normalisation.mean")
+        classifier.scale_ = arrays.pop("normalisation.scale")
+        classifier.n_features_in_ = len(classifier.mean_)
+        classifier.network_ = classifier._make_network(classifier.n_features_in_, len(classifier.classes_))
+        classifier.params_ = from_torch_names(arrays)
+        wanted = {name: a.shape for name, a in classifier.network_.init(np.random.default_rng()).items()}
+        found = {name: a.shape for name, a in classifier.params_.items()}
+        if wanted != found:
+            raise ValueError(f"weights of shapes {found} where the settings want {wanted}")
+        return classifier
+
+    def _make_network(self, n_features: int, n_classes: int) -> Network:
+        lstm = LSTM(
+            n_features,
+            self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )
+        return Network(lstm, n_classes, self.pooling, self.dropout)
+
+    def _training_options(self) -> TrainingOptions:
+        names = [field.name for field in dataclasses.fields(TrainingOptions)]
+        return TrainingOptions(**{name: getattr(self, name) for name in names})
+
+    def _parts(
+        self,
+        sequences: list[np.ndarray],
+        y: Sequence[Hashable],
+        groups: Sequence[Hashable] | None,
+        validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None,
+        rng: np.random.Generator,
+    ) -> tuple[Part, Part | None]:
+        """Learn the classes, and part the data into training and validation."""
+        labels = np.asarray(y)
+        if labels.shape != (len(sequences),):
+            raise DataError(f"{len(sequences)} sequences, but labels of shape {labels.shape}")
+        if groups is not None and len(groups) != len(sequences):
+            raise DataError(f"{len(sequences)} sequences, but {len(groups)} groups")
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"all clips are labelled {self.classes_[0]}; at least two classes are needed")
+
+        if validation_data is not None:
+            held = self._check_sequences(validation_data[0], sequences[0].shape[1])
+            return (sequences, targets), (held, self._targets(validation_data[1]))
+        if not 0 <= self.validation_fraction < 1:
+            raise SettingError(f"validation_fraction lies in [0, 1), not {self.validation_fraction!r}")
+        mask = hold_out(targets, self.validation_fraction, rng, groups)
+        if not mask.any():
+            return (sequences, targets), None
+        held = [sequences[n] for n in np.flatnonzero(mask)]
+        kept = [sequences[n] for n in np.flatnonzero(~mask)]
+        return (kept, targets[~mask]), (held, targets[mask])
+
+    def _targets(self, y: Sequence[Hashable]) -> np.ndarray:
+        """Labels to class numbers."""
+        labels = np.asarray(y)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise DataError(f"label {unknown[0]} does not occur in the training data")
+        return np.searchsorted(self.classes_, labels)
+
+    def _class_weights(self, targets: np.ndarray) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        if self.class_weight == "balanced":
+            weights = len(targets) / (len(self.classes_) * np.bincount(targets))
+        elif isinstance(self.class_weight, Mapping):
+            weights = np.ones(len(self.classes_))
+            weights[self._targets(list(self.class_weight))] = list(self.class_weight.values())
+        else:
+            raise SettingError(f"class_weight is 'balanced', a dict or None, not {self.class_weight!r}")
+        return np.asarray(weights, np.float32)
+
+    def _learn_scale(self, sequences: Sequence[np.ndarray]) -> None:
+        steps = sum(len(sequence) for sequence in sequences)
+        mean = sum(sequence.sum(axis=0, dtype=np.float64) for sequence in sequences) / steps
+        variance = sum(((sequence - mean) ** 2).sum(axis=0) for sequence in sequences) / steps
+        constant = variance <= 1e-10 * np.maximum(mean**2, 1e-10)  # it deviates by rounding alone
+        self.mean_ = mean.astype(np.float32)
+        self.scale_ = np.where(constant, 1, np.sqrt(variance)).astype(np.float32)
+        self.n_features_in_ = len(self.mean_)
+
+    def _scaled(self, sequences: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [(sequence - self.mean_) / self.scale_ for sequence in sequences]
+
+    def _check_sequences(self, X: Sequence[Any], n_features: int | None = None) -> list[np.ndarray]:
+        """Refuse what the network cannot take; float32 arrays of one width."""
+        if len(X) == 0:
+            raise DataError("there are no sequences")
+        sequences = []
+        for n, sequence in enumerate(X):
+            array = np.asarray(sequence, dtype=np.float32)
+            n_features = n_features or array.shape[-1]
+            if array.ndim != 2 or array.shape[1] != n_features or len(array) == 0:
+                raise DataError(
+                    f"sequence {n} has shape {array.shape}, not (T, {n_features}) with at least one step"
+                )
+            if not np.isfinite(array).all():
+                raise DataError(f"sequence {n} holds NaN or infinite values")
+            sequences.append(array)
+        return sequences
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "params_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")

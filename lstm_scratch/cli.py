@@ -1,0 +1,355 @@
+"""The command line: arguments in, calls out. Results go to stdout, everything else to stderr."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lstm_scratch.audio import AudioClassifier
+from lstm_scratch.corpus import read_corpus
+from lstm_scratch.demo import run_demo
+from lstm_scratch.errors import UserError
+from lstm_scratch.experiments import cross_validate, evaluate, train
+from lstm_scratch.layers.pooling import POOLINGS
+from lstm_scratch.plots import plot_confusion, plot_training
+from lstm_scratch.sound import AudioError, FeatureError, LogMel, Mfcc
+
+DEFAULTS = AudioClassifier()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 after an error that was told in one line (2 for wrong arguments).
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except BrokenPipeError:  # whoever read the output has enough
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (UserError, FeatureError) as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "interrupted; nothing was written"
+    print(f"lstm-scratch: error: {message}", file=sys.stderr)
+    return 1
+
+
+def say(line: str) -> None:
+    """Tell the user something beside the results.
+
+    Parameters
+    ----------
+    line : str
+        What to tell.
+    """
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lstm-scratch",
+        description="Classify recordings with an LSTM that needs no framework.",
+        epilog="DATA is a folder with one folder of recordings per class, or a CSV manifest with the columns "
+        "path,label[,speaker|source|group][,split|fold].",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int | None], about: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print the results as one JSON object")
+        return sub
+
+    sub = command("demo", _demo, "Train on synthetic spoken digits; leave a model and pictures.")
+    sub.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="where they go")
+    sub.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
+
+    sub = command("train", _train, "Train a model on DATA and test it on the part kept aside.")
+    sub.add_argument("data", metavar="DATA", type=Path)
+    sub.add_argument("-o", "--output", type=Path, default=Path("model.safetensors"), metavar="MODEL")
+    sub.add_argument("--overwrite", action="store_true", help="replace MODEL if it is there")
+    sub.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion.png and training.png there")
+    sub.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
+    sub.add_argument("--test-fold", metavar="NAME", help="fold to test on (default: the last)")
+    sub.add_argument(
+        "--test-fraction",
+        type=float,
+        default=0.2,
+        help="part to test on, if DATA has no split; 0: no test",
+    )
+    _add_settings(sub)
+
+    sub = command("cross-validate", _cross_validate, "Train and test once for every fold and seed.")
+    sub.add_argument("data", metavar="DATA", type=Path)
+    sub.add_argument(
+        "--folds",
+        required=True,
+        choices=("split", "fold", "speaker", "source", "group"),
+        help="the manifest's split, its folds, or leave out one speaker (source, group) at a time",
+    )
+    sub.add_argument("--seeds", type=int, default=1, metavar="N", help="rounds, with the seeds 0 .. N-1")
+    _add_settings(sub)
+
+    sub = command("evaluate", _evaluate, "Test MODEL on DATA.")
+    sub.add_argument("model", metavar="MODEL", type=Path)
+    sub.add_argument("data", metavar="DATA", type=Path)
+    sub.add_argument(
+        "--part",
+        choices=("test", "validation", "training", "all"),
+        help="which rows of a manifest with a split (default: test)",
+    )
+    sub.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion.png there")
+    sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
+
+    sub = command("predict", _predict, "Label recordings.")
+    sub.add_argument("model", metavar="MODEL", type=Path)
+    sub.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    sub.add_argument("--top", type=int, default=3, metavar="N", help="show the N most probable labels")
+
+    sub = command("info", _info, "Tell what is in MODEL.")
+    sub.add_argument("model", metavar="MODEL", type=Path)
+    return parser
+
+
+def _add_settings(sub: argparse.ArgumentParser) -> None:
+    """Add what `train` and `cross-validate` share: features, network, training."""
+    sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
+
+    group = sub.add_argument_group("features")
+    group.add_argument("--features", choices=("mfcc", "log-mel"), default="mfcc")
+    group.add_argument(
+        "--sample-rate-hz",
+        type=int,
+        metavar="HZ",
+        help="default: the recordings' lowest, at most 16000",
+    )
+    for name, kind in (("frame-ms", float), ("hop-ms", float), ("n-mels", int), ("n-mfcc", int)):
+        default = getattr(DEFAULTS.features, name.replace("-", "_"))
+        group.add_argument(f"--{name}", type=kind, default=default, metavar="N")
+    group.add_argument("--f-min-hz", type=float, default=DEFAULTS.features.f_min_hz, metavar="HZ")
+    group.add_argument("--f-max-hz", type=float, metavar="HZ", help="default: half the sample rate")
+    group.add_argument("--delta-order", type=int, choices=(0, 1, 2), default=DEFAULTS.features.delta_order)
+    group.add_argument(
+        "--stack-frames",
+        type=int,
+        default=DEFAULTS.features.stack,
+        metavar="N",
+        help="frames per LSTM step",
+    )
+    group.add_argument(
+        "--clip-normalisation",
+        choices=("none", "mean", "mean-variance"),
+        default=DEFAULTS.features.clip_normalisation,
+        help="of every clip by itself; a help for new speakers",
+    )
+
+    group = sub.add_argument_group("network and training")
+    for name, kind in (
+        ("hidden-size", int),
+        ("num-layers", int),
+        ("dropout", float),
+        ("batch-size", int),
+        ("learning-rate", float),
+        ("weight-decay", float),
+        ("label-smoothing", float),
+        ("validation-fraction", float),
+    ):
+        default = getattr(DEFAULTS, name.replace("-", "_"))
+        group.add_argument(f"--{name}", type=kind, default=default, metavar="N")
+    group.add_argument("--bidirectional", action=argparse.BooleanOptionalAction, default=True)
+    group.add_argument("--pooling", choices=POOLINGS, default=DEFAULTS.pooling)
+    group.add_argument("--schedule", choices=("one-cycle", "constant"), default=DEFAULTS.schedule)
+    group.add_argument("--class-weight", choices=("none", "balanced"), default="none")
+    group.add_argument("--epochs", type=int, metavar="N", help="default: what makes 1000 updates, at least 8")
+    group.add_argument(
+        "--patience-epochs",
+        type=int,
+        metavar="N",
+        help="default: a quarter of the epochs, at least 5",
+    )
+
+
+def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
+    """Make an untrained classifier from the options of `_add_settings`."""
+    given = vars(options)
+    kind = {"mfcc": Mfcc, "log-mel": LogMel}[options.features]
+    names = {field.name for field in dataclasses.fields(kind)}
+    features = kind(stack=options.stack_frames, **{k: v for k, v in given.items() if k in names})
+    renamed = {
+        "features": features,
+        "sample_rate": options.sample_rate_hz,
+        "class_weight": None if options.class_weight == "none" else options.class_weight,
+        "patience": options.patience_epochs,
+        "random_state": seed,
+        "verbose": True,
+    }
+    return AudioClassifier(**{k: v for k, v in given.items() if k in DEFAULTS.get_params()} | renamed)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    result = run_demo(options.output, options.seed, say)
+    _print(options, result, lambda: _print_result(result))
+    for line in result["next"]:
+        say(line)
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.output.exists() and not options.overwrite:
+        raise UserError(f"{options.output}: is there already; name another file with -o, or pass --overwrite")
+    classifier = _classifier(options, options.seed)
+    result = train(
+        read_corpus(options.data),
+        classifier,
+        test_fold=options.test_fold,
+        test_fraction=options.test_fraction,
+        skip_bad=options.skip_bad,
+        say=say,
+    )
+    classifier.save(options.output)
+    result["model"] = str(options.output)
+    _draw(options.plots, result, classifier.history_)
+    _print(options, result, lambda: _print_result(result))
+    say(f"saved {options.output}; now try: lstm-scratch predict {options.output} FILE...")
+
+
+def _cross_validate(options: argparse.Namespace) -> None:
+    if options.seeds < 1:
+        raise UserError(f"--seeds is at least 1, not {options.seeds}")
+    outcome = cross_validate(
+        read_corpus(options.data),
+        _classifier(options, 0),
+        options.folds,
+        seeds=range(options.seeds),
+        skip_bad=options.skip_bad,
+        say=say,
+    )
+
+    def show() -> None:
+        for name, value in outcome["accuracy_by_fold"].items():
+            print(f"{options.folds} {name:<16} accuracy {100 * value:6.2f} %")
+        for figure in ("accuracy", "uar"):
+            spread = outcome[f"{figure}_sd"]
+            spread = f" (standard deviation {100 * spread:.2f})" if spread is not None else ""
+            print(f"{figure:<9} {100 * outcome[figure]:6.2f} %, mean of {options.seeds} seed(s){spread}")
+        print(f"{outcome['n']} clips, {outcome['parameters']:,} parameters, {outcome['seconds']:.1f} s")
+
+    _print(options, outcome, show)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    result = evaluate(
+        _load(options.model),
+        read_corpus(options.data),
+        part=options.part,
+        skip_bad=options.skip_bad,
+        say=say,
+    )
+    _draw(options.plots, result, None)
+    _print(options, result, lambda: _print_result(result))
+
+
+def _predict(options: argparse.Namespace) -> int:
+    classifier = _load(options.model)
+    classes = [str(label) for label in classifier.classes_]
+    predictions: list[dict[str, Any]] = []
+    for file in options.files:
+        try:
+            probabilities = classifier.predict_proba([file])[0].tolist()
+        except AudioError as error:
+            say(f"lstm-scratch: error: {error}")
+            predictions.append({"file": str(file), "error": str(error)})
+            continue
+        ranked = sorted(zip(probabilities, classes, strict=True), reverse=True)
+        predictions.append(
+            {
+                "file": str(file),
+                "label": ranked[0][1],
+                "probabilities": dict((c, p) for p, c in ranked),
+            }
+        )
+        if not options.json:
+            print(
+                file,
+                *(f"{label} {p:.3f}" for p, label in ranked[: max(1, options.top)]),
+                sep="\t",
+                flush=True,
+            )
+    if options.json:
+        print(json.dumps({"predictions": predictions}))
+    return int(any("error" in prediction for prediction in predictions))
+
+
+def _info(options: argparse.Namespace) -> None:
+    classifier = _load(options.model)
+    about = classifier.describe() | {"parameters_in_all": classifier.n_parameters_}
+
+    def show() -> None:
+        print(f"{options.model}: {about['estimator']}, {about['parameters_in_all']:,} parameters")
+        print(f"sample rate: {about['sample_rate']} Hz")
+        print(f"classes ({len(about['classes'])}): {', '.join(map(str, about['classes']))}")
+        for title, values in (
+            ("features", about["parameters"].pop("features")),
+            ("settings", about["parameters"]),
+        ):
+            print(f"{title}: {', '.join(f'{name}={value}' for name, value in values.items())}")
+        print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
+
+    _print(options, about, show)
+
+
+def _load(path: Path) -> AudioClassifier:
+    return AudioClassifier.load(path)
+
+
+def _draw(folder: Path | None, result: dict[str, Any], history: list[dict[str, Any]] | None) -> None:
+    if folder is None:
+        return
+    if result["n"]:
+        title = f"{100 * result['accuracy']:.1f} % of {result['n']} clips"
+        plot_confusion(folder / "confusion.png", result["confusion"], list(result["classes"]), title)
+    if history is not None:
+        plot_training(folder / "training.png", history, "training")
+
+
+def _print(options: argparse.Namespace, result: dict[str, Any], show: Callable[[], None]) -> None:
+    """Print results: one JSON object, or whatever `show` prints for people."""
+    if options.json:
+        print(json.dumps(result))
+    else:
+        show()
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    print(f"{'class':<16}{'train':>7}{'valid':>7}{'test':>7}{'right':>7}")
+    for name, counts in result["classes"].items():
+        cells = (counts.get(part, "") for part in ("training", "validation", "test", "correct"))
+        print(f"{name:<16}" + "".join(f"{cell:>7}" for cell in cells))
+    if result["n"]:
+        print(
+            f"accuracy {100 * result['accuracy']:.2f} %, UAR {100 * result['uar']:.2f} % of {result['n']} test clips; "
+            f"{result['parameters']:,} parameters, {result['seconds']:.1f} s"
+        )
+    else:
+        print(f"no test; {result['parameters']:,} parameters, {result['seconds']:.1f} s")

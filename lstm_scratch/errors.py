@@ -1,0 +1,21 @@
+"""Mistakes that a user can mend: each message is one line that says what, where, and the fix."""
+
+
+class UserError(ValueError):
+    """Something in the user's data, files or settings that has to be changed."""
+
+
+class SettingError(UserError):
+    """A setting out of its range."""
+
+
+class DataError(UserError):
+    """Training or test data that cannot be used as they are."""
+
+
+class ModelFileError(UserError):
+    """A file that is no model, or a model that this version cannot read."""
+
+
+class NotFittedError(UserError, AttributeError):
+    """A classifier that was asked to predict before it was trained."""

@@ -1,0 +1,115 @@
+"""Files: written whole or not at all, and one container for arrays with a description (safetensors).
+
+A safetensors file is a header, in which a plain text may be kept, and raw arrays: opening one
+never runs code.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from lstm_scratch.errors import ModelFileError
+
+FORMAT = "lstm-scratch"
+FORMAT_VERSION = 1
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file next to its place and move it there when it is complete.
+
+    Parameters
+    ----------
+    path : path
+        Where the file is to be. Folders above it are made.
+
+    Yields
+    ------
+    Path
+        Where to write it. If the block raises, that file is removed and `path` is as before.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def save_model(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], description: dict[str, Any]
+) -> None:
+    """Save arrays and a description in one file, atomically.
+
+    Parameters
+    ----------
+    path : path
+        The file; one that is there is replaced.
+    arrays : dict
+        Arrays by name.
+    description : dict
+        Anything that JSON can hold.
+    """
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "description": json.dumps(description, sort_keys=True),
+    }
+    arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    with atomic_write(path) as part:
+        part.write_bytes(save(arrays, metadata))
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Load what `save_model` saved.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    arrays : dict
+        Arrays by name.
+    description : dict
+        The description.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, cut short, of another kind, or of a later version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file; `lstm-scratch train DATA -o {path}` makes one")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: not a whole safetensors file ({error}); copy it again or train anew"
+        ) from None
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: a safetensors file, but no lstm-scratch model")
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise ModelFileError(
+            f"{path}: model format {version}, but this lstm-scratch reads format {FORMAT_VERSION}; "
+            "use the version that wrote it, or train anew"
+        )
+    return arrays, json.loads(metadata["description"])

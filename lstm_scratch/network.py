@@ -1,0 +1,148 @@
+"""The whole network, from sequences to logits: LSTM stack, pooling, dropout, linear.
+
+Letters: T time steps, B batch rows, F features per step, K classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstm_scratch.errors import SettingError
+from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
+from lstm_scratch.layers.linear import linear_backward, linear_forward, linear_init
+from lstm_scratch.layers.pooling import (
+    POOLINGS,
+    Pooling,
+    PoolingCache,
+    pooling_backward,
+    pooling_forward,
+    pooling_init,
+)
+from lstm_scratch.layers.stack import LSTM, StackCache
+from lstm_scratch.params import Params, prefixed, under
+
+
+class NetworkCache(NamedTuple):
+    """All that `Network.backward` needs of the forward pass."""
+
+    lstm: StackCache
+    pooling: PoolingCache
+    mask: np.ndarray | None  # dropout
+    linear: np.ndarray
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier of sequences. It holds sizes only; parameters go in and out of its methods.
+
+    Parameters
+    ----------
+    lstm : LSTM
+        The stack.
+    n_classes : int
+        K.
+    pooling : {"mean", "max", "last", "attention"}, default "mean"
+        How the steps become one vector.
+    dropout : float, default 0
+        Probability of dropping a pooled value, in training.
+
+    Raises
+    ------
+    SettingError
+        If the pooling is unknown or the probability not in [0, 1).
+    """
+
+    lstm: LSTM
+    n_classes: int
+    pooling: Pooling = "mean"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise SettingError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
+        if not 0 <= self.dropout < 1:
+            raise SettingError(f"dropout is a probability in [0, 1), not {self.dropout!r}")
+
+    def init(self, rng: np.random.Generator, dtype: Any = np.float32) -> Params:
+        """Draw parameters.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        dtype : dtype, default float32
+            Of the parameters.
+
+        Returns
+        -------
+        dict
+            ``lstm.*``, ``pooling.*`` and ``linear.*``.
+        """
+        size = self.lstm.output_size
+        params = (
+            prefixed("lstm", self.lstm.init(rng))
+            | prefixed("pooling", pooling_init(rng, self.pooling, size))
+            | prefixed("linear", linear_init(rng, size, self.n_classes))
+        )
+        return {name: array.astype(dtype) for name, array in params.items()}
+
+    def forward(
+        self,
+        params: Params,
+        x: np.ndarray,
+        lengths: np.ndarray,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, NetworkCache]:
+        """Compute the logits of a batch.
+
+        Parameters
+        ----------
+        params : dict
+            Parameters by name.
+        x : ndarray (T, B, F)
+            Padded sequences.
+        lengths : ndarray (B,), int
+            Valid steps of each row.
+        rng : numpy.random.Generator, optional
+            Source of the dropout masks, in training. By default there is no dropout.
+
+        Returns
+        -------
+        logits : ndarray (B, K)
+            Scores before the softmax.
+        cache : NetworkCache
+            What `backward` needs.
+        """
+        (y, _, _), lstm = self.lstm.forward(under("lstm", params), x, lengths=lengths, rng=rng)
+        directions = self.lstm.output_size // self.lstm.hidden_size
+        pooled, pooling = pooling_forward(under("pooling", params), self.pooling, y, lengths, directions)
+        dropped, mask = dropout_forward(pooled, self.dropout, rng)
+        logits, linear = linear_forward(under("linear", params), dropped)
+        return logits, NetworkCache(lstm, pooling, mask, linear)
+
+    def backward(self, params: Params, cache: NetworkCache, dlogits: np.ndarray) -> tuple[np.ndarray, Params]:
+        """Carry a loss's gradient back to inputs and parameters.
+
+        Parameters
+        ----------
+        params : dict
+            The parameters given to `forward`.
+        cache : NetworkCache
+            What `forward` returned.
+        dlogits : ndarray (B, K)
+            Gradient with respect to its result.
+
+        Returns
+        -------
+        dx : ndarray (T, B, F)
+            Gradient with respect to ``x``.
+        grads : dict
+            Gradients of the parameters.
+        """
+        dropped, linear = linear_backward(under("linear", params), cache.linear, dlogits)
+        pooled = dropout_backward(dropped, cache.mask)
+        dy, pooling = pooling_backward(under("pooling", params), self.pooling, cache.pooling, pooled)
+        (dx, _, _), lstm = self.lstm.backward(under("lstm", params), cache.lstm, dy)
+        grads = prefixed("lstm", lstm) | prefixed("pooling", pooling) | prefixed("linear", linear)
+        return dx, grads

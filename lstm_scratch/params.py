@@ -1,0 +1,157 @@
+"""Parameters: a flat dict of named arrays, and how they start.
+
+Names are torch's, joined with dots: ``lstm.weight_ih_l0``. A gradient dict has the same names and
+shapes as the parameters it belongs to.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+
+Params: TypeAlias = dict[str, np.ndarray]
+
+
+def glorot_uniform(rng: np.random.Generator, n_out: int, n_in: int) -> np.ndarray:
+    """Draw a weight matrix that keeps the variance of signals and of gradients.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    n_out, n_in : int
+        Rows and columns.
+
+    Returns
+    -------
+    ndarray (n_out, n_in), float64
+        Uniform in ``+-sqrt(6 / (n_in + n_out))``.
+
+    Notes
+    -----
+    X. Glorot and Y. Bengio, AISTATS 2010, equation 16.
+    """
+    limit = np.sqrt(6 / (n_in + n_out))
+    return rng.uniform(-limit, limit, (n_out, n_in))
+
+
+def orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw an orthogonal matrix, uniform over all of them.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    n : int
+        Rows and columns.
+
+    Returns
+    -------
+    ndarray (n, n), float64
+        A matrix Q with ``Q @ Q.T`` the identity.
+
+    Notes
+    -----
+    A. Saxe et al., ICLR 2014; the signs make it uniform: F. Mezzadri, Notices of the AMS 54 (2007).
+    """
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
+def under(prefix: str, params: Params) -> Params:
+    """Pick the parameters of one part, without their prefix.
+
+    Parameters
+    ----------
+    prefix : str
+        Name of the part, such as ``"lstm"``.
+    params : dict
+        Parameters of the whole.
+
+    Returns
+    -------
+    dict
+        The same arrays under the names the part itself uses.
+    """
+    start = prefix + "."
+    return {name.removeprefix(start): a for name, a in params.items() if name.startswith(start)}
+
+
+def prefixed(prefix: str, params: Params) -> Params:
+    """Name the parameters of one part as the whole does: the inverse of `under`.
+
+    Parameters
+    ----------
+    prefix : str
+        Name of the part, such as ``"lstm"``.
+    params : dict
+        Parameters of the part.
+
+    Returns
+    -------
+    dict
+        The same arrays under longer names.
+    """
+    return {f"{prefix}.{name}": array for name, array in params.items()}
+
+
+def count(params: Params) -> int:
+    """Count the numbers in all parameters.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters.
+
+    Returns
+    -------
+    int
+        How many numbers they hold.
+    """
+    return sum(array.size for array in params.values())
+
+
+def to_torch_names(params: Params) -> Params:
+    """Name LSTM parameters as torch does, with its two biases, of which the second is zero.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters with one ``bias_l0`` per layer and direction, under any prefix.
+
+    Returns
+    -------
+    dict
+        The same with ``bias_ih_l0`` and ``bias_hh_l0``: what `torch.nn.Module.load_state_dict` takes.
+    """
+    torch_params = {}
+    for name, array in params.items():
+        if ".bias_l" in f".{name}":
+            torch_params[name.replace("bias_l", "bias_ih_l")] = array
+            torch_params[name.replace("bias_l", "bias_hh_l")] = np.zeros_like(array)
+        else:
+            torch_params[name] = array
+    return torch_params
+
+
+def from_torch_names(torch_params: Params) -> Params:
+    """Add up torch's two biases of each layer and direction: the inverse of `to_torch_names`.
+
+    Parameters
+    ----------
+    torch_params : dict
+        Parameters with ``bias_ih_l0`` and ``bias_hh_l0`` per layer and direction.
+
+    Returns
+    -------
+    dict
+        The same with one ``bias_l0``.
+    """
+    params = {}
+    for name, array in torch_params.items():
+        if ".bias_ih_l" in f".{name}":
+            params[name.replace("bias_ih_l", "bias_l")] = (
+                array + torch_params[name.replace("bias_ih_l", "bias_hh_l")]
+            )
+        elif ".bias_hh_l" not in f".{name}":
+            params[name] = array
+    return params

@@ -1,0 +1,102 @@
+"""Pictures of a training: the confusion matrix and the training curve, as PNG (extra `plots`)."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstm_scratch.errors import UserError
+from lstm_scratch.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 150
+
+
+def plot_confusion(
+    path: str | os.PathLike[str], confusion: np.ndarray, classes: Sequence[Any], title: str
+) -> None:
+    """Draw a confusion matrix: shade by part of the true class, numbers are clips.
+
+    Parameters
+    ----------
+    path : path
+        The PNG file.
+    confusion : ndarray (K, K), int
+        Rows are true classes, columns predicted ones.
+    classes : sequence
+        Their K names.
+    title : str
+        What the picture says on top.
+
+    Raises
+    ------
+    UserError
+        If matplotlib is not installed.
+    """
+    size = 2.5 + 0.42 * len(classes)
+    figure = _figure(size + 1.0, size)
+    axes = figure.add_subplot()
+    part = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(part, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        colour = "white" if part[row, column] > 0.5 else "black"
+        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour)
+    ticks = np.arange(len(classes))
+    axes.set_xticks(ticks, [str(name) for name in classes], rotation=45, ha="right")
+    axes.set_yticks(ticks, [str(name) for name in classes])
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.colorbar(image, ax=axes, label="part of the true class", shrink=0.8)
+    with atomic_write(path) as part_file:
+        figure.savefig(part_file, dpi=DPI)
+
+
+def plot_training(path: str | os.PathLike[str], history: Sequence[dict[str, Any]], title: str) -> None:
+    """Draw loss and accuracy, of training and validation, by epoch.
+
+    Parameters
+    ----------
+    path : path
+        The PNG file.
+    history : sequence of dict
+        A classifier's `history_`.
+    title : str
+        What the picture says on top.
+
+    Raises
+    ------
+    UserError
+        If matplotlib is not installed.
+    """
+    figure = _figure(9.0, 3.6)
+    epochs = [epoch["epoch"] for epoch in history]
+    validated = history[0]["validation_loss"] is not None
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        scale = 100 if name == "accuracy" else 1
+        axes.plot(
+            epochs,
+            [scale * epoch[f"training_{name}"] for epoch in history],
+            label="training, with dropout",
+        )
+        if validated:
+            values = [scale * epoch[f"validation_{name}"] for epoch in history]
+            axes.plot(epochs, values, label="validation")
+            best = int(np.argmin([epoch["validation_loss"] for epoch in history]))
+            axes.plot(epochs[best], values[best], "o", color="C1", label="kept")
+        axes.set(xlabel="epoch", ylabel="accuracy, %" if name == "accuracy" else "loss, nats")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    with atomic_write(path) as part_file:
+        figure.savefig(part_file, dpi=DPI)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # Without pyplot: no window system is looked for, and no global state is changed.
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("pictures need matplotlib: pip install 'lstm-scratch[plots]'") from None
+    return Figure(figsize=(width, height), layout="constrained")

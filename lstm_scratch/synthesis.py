@@ -1,0 +1,165 @@
+"""The built-in corpus: ten English digits spoken by about a hundred synthetic voices.
+
+eSpeak NG (the package ``espeakng-loader``, extra ``demo``) speaks them through its C interface. It
+keeps hidden state, so that a word comes out a little different when it is spoken again: the corpus
+is therefore rendered in one fixed order by a fresh process, `python -m lstm_scratch.synthesis DIR`.
+"""
+
+import csv
+import ctypes
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from lstm_scratch.errors import UserError
+from lstm_scratch.progress import progress_bar
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+LANGUAGE = "en-us"
+# Voices less than 3 dB apart (mean difference of log-mel spectra): they count as one speaker, lest
+# the test hears a voice that training heard under another name.
+ALIKE = (
+    ("Diogo", "Henrique", "Hugo"),
+    ("Gene", "Gene2"),
+    ("adam", "benjamin", "edward2", "klatt6"),
+    ("anika", "anikaRobot"),
+    ("edward", "klatt3", "klatt4", "klatt5"),
+    ("fast", "m6"),
+    ("klatt", "klatt2"),
+    ("michel", "miguel"),
+    ("rob", "robert"),
+    ("robosoft2", "robosoft3"),
+    ("robosoft4", "robosoft5"),
+    ("steph2", "steph3"),
+)
+TEST_EVERY = 4  # every fourth speaker, in alphabetical order, is kept for the test
+
+# From espeak-ng's speak_lib.h.
+AUDIO_OUTPUT_SYNCHRONOUS = 2
+POSITION_CHARACTER = 1
+CHARACTERS_UTF8 = 1
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+def spoken_digits(folder: str | os.PathLike[str]) -> Path:
+    """Render the corpus in a fresh process, unless it is there already.
+
+    Parameters
+    ----------
+    folder : path
+        Where its recordings and its manifest go.
+
+    Returns
+    -------
+    Path
+        The manifest, with columns path, label, speaker (a voice, or the first of several that sound
+        alike) and split.
+
+    Raises
+    ------
+    UserError
+        If the synthesizer is not installed, or fails.
+    """
+    folder = Path(folder)
+    manifest = folder / "manifest.csv"
+    if manifest.is_file():
+        return manifest
+    if folder.exists():
+        raise UserError(f"{folder}: is there, but holds no manifest.csv; remove it or name another folder")
+    part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    try:
+        command = [sys.executable, "-m", "lstm_scratch.synthesis", str(part)]
+        process = subprocess.run(command, check=False)
+        if process.returncode != 0:
+            raise UserError(f"{folder}: the synthesizer failed with exit status {process.returncode}")
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return manifest
+
+
+def render(folder: Path) -> None:
+    """Speak every digit in every voice, and write the manifest last.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the recordings go; made if needed.
+
+    Raises
+    ------
+    UserError
+        If the synthesizer is not installed, or refuses to start.
+    """
+    library, sample_rate, voices = _open_synthesizer()
+    spoken: list[np.ndarray] = []
+
+    @CALLBACK
+    def take(samples: "ctypes._Pointer[ctypes.c_short]", n: int, _: int) -> int:
+        if samples and n > 0:
+            spoken.append(np.ctypeslib.as_array(samples, (n,)).copy())
+        return 0
+
+    library.espeak_SetSynthCallback(take)
+    speaker_of = {voice: next((g[0] for g in ALIKE if voice in g), voice) for voice in voices}
+    test_speakers = sorted(set(speaker_of.values()))[TEST_EVERY - 1 :: TEST_EVERY]
+    rows = [("path", "label", "speaker", "split")]
+    with progress_bar(len(voices), "speaking", "voices", shown=True) as bar:
+        for voice in voices:
+            if library.espeak_SetVoiceByName(f"{LANGUAGE}+{voice}".encode()) != 0:
+                raise UserError(f"eSpeak NG does not know its own voice {voice!r}; reinstall espeakng-loader")
+            speaker = speaker_of[voice]
+            split = "test" if speaker in test_speakers else "train"
+            name = voice.replace(" ", "_")
+            (folder / name).mkdir(parents=True)
+            for digit in DIGITS:
+                spoken.clear()
+                text = digit.encode()
+                library.espeak_Synth(
+                    text, len(text) + 1, 0, POSITION_CHARACTER, 0, CHARACTERS_UTF8, None, None
+                )
+                path = f"{name}/{digit}.wav"
+                soundfile.write(folder / path, np.concatenate(spoken), sample_rate)
+                rows.append((path, digit, speaker, split))
+            bar.update()
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def _open_synthesizer() -> tuple[ctypes.CDLL, int, list[str]]:
+    """Start eSpeak NG: its library, its sample rate in Hz, and the names of its voice variants."""
+    try:
+        import espeakng_loader
+    except ImportError:
+        raise UserError("the demo needs a speech synthesizer: pip install 'lstm-scratch[demo]'") from None
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    data = Path(espeakng_loader.get_data_path())
+    library.espeak_Synth.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_uint,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    ]
+    sample_rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, str(data.parent).encode(), 0)
+    if sample_rate <= 0:
+        raise UserError(f"eSpeak NG does not start with the data in {data}; reinstall espeakng-loader")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # of the breath in some voices
+    voices = sorted(path.name for path in (data / "voices" / "!v").iterdir())
+    return library, sample_rate, voices
+
+
+if __name__ == "__main__":
+    try:
+        render(Path(sys.argv[1]))
+    except UserError as error:
+        sys.exit(f"lstm-scratch: error: {error}")
