@@ -105,4 +105,4 @@ def mel_filterbank(
         )
     bank = bank.astype(np.float32)
     bank.flags.writeable = False  # shared by the cache
-    return bank
+    return np.asarray(bank)

@@ -53,10 +53,8 @@ class AudioClassifier(SequenceClassifier):
     sample_rate : int, optional
         Rate in Hz at which sound is analysed; files are resampled to it. By default the lowest rate
         of the training files, but at most 16 kHz. Needed where arrays are given.
-    hidden_size, num_layers, bidirectional, pooling, dropout, epochs, batch_size, learning_rate, \
-schedule, weight_decay, max_gradient_norm, label_smoothing, class_weight, validation_fraction, \
-patience, random_state, verbose
-        As in `SequenceClassifier`.
+    hidden_size, epochs, random_state and so on
+        All of `SequenceClassifier`'s.
 
     Attributes
     ----------
@@ -161,6 +159,13 @@ patience, random_state, verbose
         return extraction.features
 
     def describe(self) -> dict[str, Any]:
+        """Put everything but the arrays into plain values.
+
+        Returns
+        -------
+        dict
+            What JSON can hold: parameters, features, sample rate, classes, history and card.
+        """
         description = super().describe()
         description["parameters"]["features"] = settings_to_dict(self.features)
         return description | {"sample_rate": self.sample_rate_}
@@ -253,8 +258,8 @@ def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tupl
     highest = features.f_max_hz or sample_rate / 2
     if native < 2 * highest:
         raise AudioError(
-            f"{Path(recording)}: recorded at {native} Hz, so it holds nothing above {native / 2:g} Hz, but the "
-            f"features reach {highest:g} Hz; use a recording at {2 * highest:g} Hz or more, or train "
+            f"{Path(recording)}: recorded at {native} Hz, so it holds nothing above {native / 2:g} Hz, but "
+            f"the features reach {highest:g} Hz; use a recording at {2 * highest:g} Hz or more, or train "
             f"with a sample rate of {native} Hz"
         )
     return str(recording), read_audio(recording, sample_rate)[0]

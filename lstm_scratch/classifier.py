@@ -147,14 +147,7 @@ class SequenceClassifier(Estimator):
         training, validation = self._parts(sequences, y, groups, validation_data, split_rng)
         self._learn_scale(training[0])
         self.network_ = self._make_network(sequences[0].shape[1], len(self.classes_))
-        self.card_ = {"version": importlib.metadata.version("lstm-scratch")}
-        self.card_["clips"] = {
-            str(label): {
-                "training": int((training[1] == k).sum()),
-                "validation": 0 if validation is None else int((validation[1] == k).sum()),
-            }
-            for k, label in enumerate(self.classes_)
-        }
+        self.card_ = self._start_card(training[1], None if validation is None else validation[1])
 
         with progress_bar(0, "training", "epochs", self.verbose) as bar:
 
@@ -217,7 +210,7 @@ class SequenceClassifier(Estimator):
         ndarray (N,)
             The most probable label of each.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def score(self, X: Sequence[Any], y: Sequence[Hashable]) -> float:
         """Compute the part of the sequences that is labelled right.
@@ -284,7 +277,13 @@ class SequenceClassifier(Estimator):
             raise ModelFileError(f"{path}: damaged or made by hand: {error}") from None
 
     def describe(self) -> dict[str, Any]:
-        """All but the arrays, as values that JSON can hold."""
+        """Put everything but the arrays into plain values.
+
+        Returns
+        -------
+        dict
+            What JSON can hold: parameters, classes, history and card.
+        """
         return {
             "estimator": type(self).__name__,
             "parameters": self.get_params(),
@@ -346,7 +345,7 @@ class SequenceClassifier(Estimator):
             return (sequences, targets), (held, self._targets(validation_data[1]))
         if not 0 <= self.validation_fraction < 1:
             raise SettingError(f"validation_fraction lies in [0, 1), not {self.validation_fraction!r}")
-        mask = hold_out(targets, self.validation_fraction, rng, groups)
+        mask = hold_out(targets.tolist(), self.validation_fraction, rng, groups)
         if not mask.any():
             return (sequences, targets), None
         held = [sequences[n] for n in np.flatnonzero(mask)]
@@ -360,6 +359,20 @@ class SequenceClassifier(Estimator):
         if len(unknown):
             raise DataError(f"label {unknown[0]} does not occur in the training data")
         return np.searchsorted(self.classes_, labels)
+
+    def _start_card(self, training: np.ndarray, validation: np.ndarray | None) -> dict[str, Any]:
+        """Version, and clips per class and part."""
+
+        def clips(targets: np.ndarray | None, k: int) -> int:
+            return 0 if targets is None else int((targets == k).sum())
+
+        return {
+            "version": importlib.metadata.version("lstm-scratch"),
+            "clips": {
+                str(label): {"training": clips(training, k), "validation": clips(validation, k)}
+                for k, label in enumerate(self.classes_)
+            },
+        }
 
     def _class_weights(self, targets: np.ndarray) -> np.ndarray | None:
         if self.class_weight is None:

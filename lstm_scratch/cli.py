@@ -286,7 +286,7 @@ def _predict(options: argparse.Namespace) -> int:
             {
                 "file": str(file),
                 "label": ranked[0][1],
-                "probabilities": dict((c, p) for p, c in ranked),
+                "probabilities": {label: p for p, label in ranked},
             }
         )
         if not options.json:
@@ -348,8 +348,8 @@ def _print_result(result: dict[str, Any]) -> None:
         print(f"{name:<16}" + "".join(f"{cell:>7}" for cell in cells))
     if result["n"]:
         print(
-            f"accuracy {100 * result['accuracy']:.2f} %, UAR {100 * result['uar']:.2f} % of {result['n']} test clips; "
-            f"{result['parameters']:,} parameters, {result['seconds']:.1f} s"
+            f"accuracy {100 * result['accuracy']:.2f} %, UAR {100 * result['uar']:.2f} % "
+            f"of {result['n']} test clips; {result['parameters']:,} parameters, {result['seconds']:.1f} s"
         )
     else:
         print(f"no test; {result['parameters']:,} parameters, {result['seconds']:.1f} s")

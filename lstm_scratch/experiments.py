@@ -120,18 +120,17 @@ def evaluate(
         If there are none, if they have labels that the classifier does not know, or cannot be used.
     """
     start = time.perf_counter()
-    if corpus.parts is None and part not in (None, "all"):
-        raise DataError(f"{corpus.name}: gives no split, so it has no {part} part; use --part all")
+    parts = list(corpus.parts or ())
     if part is None:
-        part = "test" if corpus.parts is not None and "test" in corpus.parts else "all"
+        part = "test" if "test" in parts else "all"
         if part == "test":
-            say(f"testing the {corpus.parts.count('test')} test rows of {len(corpus)}; --part all takes all")
+            say(f"testing the {parts.count('test')} test rows of {len(corpus)}; --part all takes all")
         else:
             say(f"{corpus.name} gives no test part: testing all, even what the model was trained on")
     if part != "all":
-        corpus = corpus.take([n for n in range(len(corpus)) if corpus.parts[n] == part])
-        if not len(corpus):
-            raise DataError(f"{corpus.name}: has no {part} rows")
+        if part not in parts:
+            raise DataError(f"{corpus.name}: has no {part} rows; --part all takes what there is")
+        corpus = corpus.take([n for n in range(len(corpus)) if parts[n] == part])
     known = {str(label) for label in classifier.classes_}
     for path, label in zip(corpus.paths, corpus.labels, strict=True):
         if label not in known:
@@ -187,7 +186,7 @@ def cross_validate(
     divisions = _divisions(corpus, folds, say)
     _hint_at_new_groups(corpus, classifier, divisions[0][1], say)
     features = _features(corpus, classifier, rate, skip_bad, say)
-    runs = []
+    runs: list[dict[str, Any]] = []
     for seed in seeds:
         for name, division in divisions:
             fresh = type(classifier)(**classifier.get_params() | {"random_state": seed, "sample_rate": rate})
@@ -249,7 +248,7 @@ def divide(
     parts = np.array(corpus.parts or [""] * len(corpus))
     if test_fold is not None and (corpus.parts is not None or corpus.folds is None):
         raise DataError(
-            f"{corpus.name}: gives {'a split' if corpus.parts else 'no folds'}, so a test fold cannot be chosen"
+            f"{corpus.name}: gives {'a split' if corpus.parts else 'no folds'}; there is no fold to choose"
         )
     if corpus.parts is not None:
         is_test, is_validation = parts == "test", parts == "validation"
@@ -265,7 +264,7 @@ def divide(
             how = f"test on fold {test_fold} of {', '.join(names)}"
         else:
             is_test = _draw_test(corpus, test_fraction, rng)
-            how = f"drawn, {f'no {corpus.group_column} on both sides' if corpus.groups else 'stratified by class'}"
+            how = f"drawn by {corpus.group_column}" if corpus.groups else "drawn, stratified by class"
     division = _division(corpus, is_test, is_validation, say)
     say(
         f"{corpus.name}: {len(corpus)} clips of {len(set(corpus.labels))} classes; "
@@ -321,15 +320,17 @@ def _division(corpus: Corpus, is_test: np.ndarray, is_validation: np.ndarray, sa
         if shared:
             say(
                 f"warning: {len(shared)} {corpus.group_column}(s) are on both sides of the given split "
-                f"({', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}): the figures say nothing about new ones"
+                f"({', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}): "
+                "the figures say nothing about new ones"
             )
-    return Division(*(np.flatnonzero(part) for part in (is_training, is_validation, is_test)), disjoint)
+    training, validation, test = map(np.flatnonzero, (is_training, is_validation, is_test))
+    return Division(training, validation, test, disjoint)
 
 
 def _hint_at_new_groups(corpus: Corpus, classifier: AudioClassifier, division: Division, say: Say) -> None:
-    if corpus.group_column == "speaker" and division.groups_disjoint and len(division.test):
-        if classifier.features.clip_normalisation == "none":
-            say("hint: the test speakers are new; --clip-normalisation mean-variance often helps there")
+    new_speakers = corpus.group_column == "speaker" and division.groups_disjoint and len(division.test)
+    if new_speakers and classifier.features.clip_normalisation == "none":
+        say("hint: the test speakers are new; --clip-normalisation mean-variance often helps there")
 
 
 def _divisions(corpus: Corpus, folds: str, say: Say) -> list[tuple[str, Division]]:

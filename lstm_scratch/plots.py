@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lstm_scratch.errors import UserError
 from lstm_scratch.files import atomic_write
@@ -16,7 +17,7 @@ DPI = 150
 
 
 def plot_confusion(
-    path: str | os.PathLike[str], confusion: np.ndarray, classes: Sequence[Any], title: str
+    path: str | os.PathLike[str], confusion: ArrayLike, classes: Sequence[Any], title: str
 ) -> None:
     """Draw a confusion matrix: shade by part of the true class, numbers are clips.
 
@@ -24,7 +25,7 @@ def plot_confusion(
     ----------
     path : path
         The PNG file.
-    confusion : ndarray (K, K), int
+    confusion : array (K, K), int
         Rows are true classes, columns predicted ones.
     classes : sequence
         Their K names.
@@ -36,6 +37,7 @@ def plot_confusion(
     UserError
         If matplotlib is not installed.
     """
+    confusion = np.asarray(confusion)
     size = 2.5 + 0.42 * len(classes)
     figure = _figure(size + 1.0, size)
     axes = figure.add_subplot()

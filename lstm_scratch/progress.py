@@ -35,4 +35,5 @@ def progress_bar(total: int, description: str, unit: str, shown: bool) -> Any:
         disable=not shown,
         mininterval=interval,
         dynamic_ncols=True,
+        delay=0.5,  # what is done at once needs no bar
     )

@@ -100,13 +100,13 @@ def render(folder: Path) -> None:
     library, sample_rate, voices = _open_synthesizer()
     spoken: list[np.ndarray] = []
 
-    @CALLBACK
     def take(samples: "ctypes._Pointer[ctypes.c_short]", n: int, _: int) -> int:
         if samples and n > 0:
             spoken.append(np.ctypeslib.as_array(samples, (n,)).copy())
         return 0
 
-    library.espeak_SetSynthCallback(take)
+    callback = CALLBACK(take)  # kept here, since the library keeps only its address
+    library.espeak_SetSynthCallback(callback)
     speaker_of = {voice: next((g[0] for g in ALIKE if voice in g), voice) for voice in voices}
     test_speakers = sorted(set(speaker_of.values()))[TEST_EVERY - 1 :: TEST_EVERY]
     rows = [("path", "label", "speaker", "split")]

@@ -65,7 +65,7 @@ def cross_entropy_forward(
         total = class_weight[targets].sum()
     loss = float(-(q * log_p).sum() / total)
     dlogits = (np.exp(log_p) * q.sum(axis=1, keepdims=True) - q) / total
-    return loss, dlogits.astype(logits.dtype)
+    return loss, np.asarray(dlogits, logits.dtype)
 
 
 def cross_entropy_backward(cache: np.ndarray, dloss: float = 1.0) -> np.ndarray:
@@ -83,4 +83,4 @@ def cross_entropy_backward(cache: np.ndarray, dloss: float = 1.0) -> np.ndarray:
     ndarray (B, K)
         Gradient with respect to the logits.
     """
-    return cache * cache.dtype.type(dloss)
+    return np.asarray(cache * cache.dtype.type(dloss))

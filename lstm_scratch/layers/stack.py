@@ -127,7 +127,9 @@ class LSTM:
             If a shape or a length does not fit.
         """
         lengths = self._check(x, h0, c0, lengths)
-        y, passes, masks, h_n, c_n = x, [], [], [], []
+        y, h_n, c_n = x, [], []
+        passes: list[LSTMCache] = []
+        masks: list[np.ndarray | None] = []
         for layer in range(self.num_layers):
             if layer > 0:
                 y, mask = dropout_forward(y, self.dropout, rng)
@@ -179,10 +181,11 @@ class LSTM:
         """
         passes, masks, lengths = cache
         H, D = self.hidden_size, len(self._directions)
-        dh0, dc0 = [None] * len(passes), [None] * len(passes)
+        state = passes[0].h[0]
+        dh0, dc0 = np.empty((2, len(passes), *state.shape), state.dtype)
         grads: Params = {}
         for layer in reversed(range(self.num_layers)):
-            dx = 0
+            dx = np.zeros_like(passes[D * layer].x)
             for reverse in self._directions:
                 row = D * layer + reverse
                 d_out = dy[:, :, H * reverse : H * (reverse + 1)]
@@ -193,10 +196,10 @@ class LSTM:
                     None if dh_n is None else dh_n[row],
                     None if dc_n is None else dc_n[row],
                 )
-                dx = dx + (reverse_valid(d_in, lengths) if reverse else d_in)
+                dx += reverse_valid(d_in, lengths) if reverse else d_in
                 grads |= {name + _suffix(layer, reverse): grad for name, grad in of_pass.items()}
             dy = dropout_backward(dx, masks[layer - 1]) if layer > 0 else dx
-        return (dy, np.stack(dh0), np.stack(dc0)), grads
+        return (dy, dh0, dc0), grads
 
     @property
     def _directions(self) -> tuple[bool, ...]:
