@@ -150,8 +150,6 @@ class Mfcc(LogMel):
 
     Parameters
     ----------
-    n_mfcc : int, default 13
-        Coefficients kept, the zeroth (the level) among them.
     n_mels : int, default 40
         Mel bands.
     frame_ms : float, default 25
@@ -172,6 +170,8 @@ class Mfcc(LogMel):
         Normalise every feature over the clip.
     stack : int, default 1
         Frames joined to one step.
+    n_mfcc : int, default 13
+        Coefficients kept, the zeroth (the level) among them.
 
     Raises
     ------

@@ -26,6 +26,7 @@ from lstm_scratch.sound import (
     settings_from_dict,
     settings_to_dict,
 )
+from lstm_scratch.threads import one_blas_thread
 
 MAX_DEFAULT_RATE = 16_000  # speech has little above 8 kHz; whoever wants more says so
 
@@ -179,6 +180,7 @@ class AudioClassifier(SequenceClassifier):
         return classifier
 
 
+@one_blas_thread()
 def extract(
     recordings: Sequence[Any], features: LogMel, sample_rate: int, verbose: bool = False
 ) -> Extraction:

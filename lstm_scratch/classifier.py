@@ -210,7 +210,8 @@ class SequenceClassifier(Estimator):
         ndarray (N,)
             The most probable label of each.
         """
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def score(self, X: Sequence[Any], y: Sequence[Hashable]) -> float:
         """Compute the part of the sequences that is labelled right.

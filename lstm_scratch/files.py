@@ -18,7 +18,9 @@ from safetensors.numpy import save
 
 from lstm_scratch.errors import ModelFileError
 
-FORMAT = "lstm-scratch"
+# All that is not an array is one text under one key: safetensors keeps no order among several, and the
+# same model is to be the same bytes.
+METADATA_KEY = "lstm-scratch"
 FORMAT_VERSION = 1
 
 
@@ -63,14 +65,10 @@ def save_model(
     description : dict
         Anything that JSON can hold.
     """
-    metadata = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
-        "description": json.dumps(description, sort_keys=True),
-    }
+    text = json.dumps({"format_version": FORMAT_VERSION} | description, sort_keys=True)
     arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     with atomic_write(path) as part:
-        part.write_bytes(save(arrays, metadata))
+        part.write_bytes(save(arrays, {METADATA_KEY: text}))
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -104,12 +102,13 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
         raise ModelFileError(
             f"{path}: not a whole safetensors file ({error}); copy it again or train anew"
         ) from None
-    if metadata.get("format") != FORMAT:
+    if METADATA_KEY not in metadata:
         raise ModelFileError(f"{path}: a safetensors file, but no lstm-scratch model")
-    version = metadata.get("format_version")
-    if version != str(FORMAT_VERSION):
+    description = json.loads(metadata[METADATA_KEY])
+    version = description.pop("format_version", None)
+    if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{path}: model format {version}, but this lstm-scratch reads format {FORMAT_VERSION}; "
             "use the version that wrote it, or train anew"
         )
-    return arrays, json.loads(metadata["description"])
+    return arrays, description

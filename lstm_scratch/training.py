@@ -12,6 +12,7 @@ from lstm_scratch.layers.loss import cross_entropy_backward, cross_entropy_forwa
 from lstm_scratch.network import Network
 from lstm_scratch.optim import AdamW, clip_gradient_norm, one_cycle
 from lstm_scratch.params import Params
+from lstm_scratch.threads import one_blas_thread
 
 MIN_UPDATES = 1000  # small data want this many, however few batches they make
 MIN_EPOCHS = 8
@@ -86,6 +87,7 @@ class Epoch:
 Part = tuple[Sequence[np.ndarray], np.ndarray]  # sequences (T, F) and their classes
 
 
+@one_blas_thread()
 def train(
     network: Network,
     params: Params,
@@ -190,6 +192,7 @@ def train(
     return (params if validation is None else best), history
 
 
+@one_blas_thread()
 def predict_logits(network: Network, params: Params, sequences: Sequence[np.ndarray]) -> np.ndarray:
     """Compute the logits of any number of sequences, those of similar length together.
 

@@ -1,12 +1,13 @@
 """Gradient check: a hand-written backward pass against central differences of the forward pass."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Comparison(NamedTuple):
+@dataclass(frozen=True)
+class Comparison:
     """A gradient and its numerical counterpart, where they differ most."""
 
     error: float  # largest difference, relative to the largest entry of the tensor
@@ -15,9 +16,7 @@ class Comparison(NamedTuple):
     numerical: float
 
 
-def numerical_gradient(
-    loss: Callable[[], float], array: np.ndarray, step: float = 1e-5
-) -> np.ndarray:
+def numerical_gradient(loss: Callable[[], float], array: np.ndarray, step: float = 1e-5) -> np.ndarray:
     """Gradient of a loss by central differences: ``(loss(a + step) - loss(a - step)) / (2 step)``.
 
     Parameters

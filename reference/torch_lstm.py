@@ -54,15 +54,12 @@ def torch_lstm(
     )
     module.load_state_dict({k: torch.tensor(v) for k, v in to_torch_names(params).items()})
     inputs = {name: torch.tensor(a, requires_grad=True) for name, a in (("x", x), ("h0", h0), ("c0", c0))}
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        inputs["x"], torch.tensor(lengths), enforce_sorted=False
-    )
+    packed = torch.nn.utils.rnn.pack_padded_sequence(inputs["x"], torch.tensor(lengths), enforce_sorted=False)
     packed_y, (h_n, c_n) = module(packed, (inputs["h0"], inputs["c0"]))
     y, _ = torch.nn.utils.rnn.pad_packed_sequence(packed_y, total_length=len(x))
-    loss = sum((a * torch.tensor(d)).sum() for a, d in ((y, dy), (h_n, dh_n), (c_n, dc_n)))
-    loss.backward()
+    torch.autograd.backward([y, h_n, c_n], [torch.tensor(d) for d in (dy, dh_n, dc_n)])
     values = {name: a.detach().numpy() for name, a in (("y", y), ("h_n", h_n), ("c_n", c_n))}
     # Both of torch's biases have the same gradient: that of their sum. Ours is one of the two.
-    of_params = {k: p.grad.numpy() for k, p in module.named_parameters()}
-    of_params |= {k: np.zeros_like(g) for k, g in of_params.items() if k.startswith("bias_hh")}
-    return values, {k: a.grad.numpy() for k, a in inputs.items()} | from_torch_names(of_params)
+    grads = {k: np.asarray(p.grad) for k, p in (inputs | dict(module.named_parameters())).items()}
+    grads |= {k: np.zeros_like(g) for k, g in grads.items() if k.startswith("bias_hh")}
+    return values, from_torch_names(grads)

@@ -1,0 +1,133 @@
+"""AudioClassifier: files, arrays and features in, labels out, and one file on disk."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from features import AudioError, LogMel, Mfcc
+from lstm_scratch import AudioClassifier
+from lstm_scratch.audio import common_sample_rate, extract
+from lstm_scratch.errors import SettingError
+
+RATE = 8000
+SMALL = {"hidden_size": 8, "epochs": 10, "batch_size": 8, "learning_rate": 0.02}
+
+
+def sweeps(n, seed=0):
+    """Tones that glide up or down through the same band: the same spectrum, told apart in time only."""
+    rng = np.random.default_rng(seed)
+    labels = np.array(["down", "up"])[rng.integers(0, 2, n)]
+    clips = []
+    for label in labels:
+        hz = np.linspace(*rng.uniform((300, 1500), (600, 3000)), rng.integers(1600, 3200))
+        hz = hz if label == "up" else hz[::-1]
+        tone = np.sin(2 * np.pi * np.cumsum(hz) / RATE)
+        clips.append((0.3 * tone + rng.normal(scale=0.01, size=len(hz))).astype(np.float32))
+    return clips, labels
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweeps")
+    clips, labels = sweeps(60)
+    paths = [folder / f"{n}.wav" for n in range(len(clips))]
+    for path, clip in zip(paths, clips, strict=True):
+        soundfile.write(path, clip, RATE, subtype="FLOAT")
+    return paths, labels
+
+
+@pytest.fixture(scope="module")
+def fitted(files):
+    return AudioClassifier(**SMALL).fit(*files)
+
+
+def test_it_learns_from_files_and_labels_arrays(fitted):
+    clips, labels = sweeps(80, seed=1)
+    assert fitted.sample_rate_ == RATE
+    assert fitted.score(clips, labels) > 0.95
+
+
+def test_files_arrays_and_features_give_the_same_bits(fitted, files):
+    paths = files[0][:7]
+    arrays = [soundfile.read(path, dtype="float32")[0] for path in paths]
+    features = fitted.extract(paths)
+    assert features[0].shape[1] == fitted.features.n_features == 13 * 3 * 4
+    np.testing.assert_array_equal(features[3], fitted.features(arrays[3], RATE))
+    expected = fitted.predict_proba(paths)
+    for other in (list(map(str, paths)), arrays, features):
+        np.testing.assert_array_equal(fitted.predict_proba(other), expected)
+
+
+def test_a_clips_result_does_not_depend_on_its_batch_mates(fitted):
+    """Not even at its end, where deltas of a padded batch would see the padding."""
+    clips, _ = sweeps(9, seed=2)
+    clips.append(np.tile(clips[0], 5))
+    together = fitted.predict_proba(clips)
+    alone = np.concatenate([fitted.predict_proba([clip]) for clip in clips])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "features", [Mfcc(n_mfcc=9, clip_normalisation="mean"), LogMel(n_mels=20, delta_order=1)]
+)
+def test_a_saved_model_holds_features_rate_and_labels(files, tmp_path, features):
+    classifier = AudioClassifier(**SMALL | {"epochs": 1}, features=features, sample_rate=4000).fit(*files)
+    classifier.save(tmp_path / "model.safetensors")
+    loaded = AudioClassifier.load(tmp_path / "model.safetensors")
+    assert (loaded.features, loaded.sample_rate_) == (features, 4000)
+    np.testing.assert_array_equal(loaded.classes_, ["down", "up"])
+    np.testing.assert_array_equal(loaded.predict_proba(files[0]), classifier.predict_proba(files[0]))
+
+
+def test_the_same_seed_saves_the_same_bytes(files, tmp_path):
+    for n, seed in enumerate((3, 3, 4)):
+        classifier = AudioClassifier(**SMALL | {"epochs": 1}, random_state=seed).fit(*files)
+        classifier.save(tmp_path / f"{n}.safetensors")
+    first, again, other = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    assert first == again != other
+
+
+def test_the_sample_rate_is_the_lowest_of_the_files_but_at_most_16_khz(tmp_path):
+    for rate in (22_050, 44_100, 11_025):
+        soundfile.write(tmp_path / f"{rate}.wav", np.zeros(100), rate)
+    assert common_sample_rate([tmp_path / "22050.wav", tmp_path / "44100.wav"]) == 16_000
+    assert common_sample_rate(sorted(tmp_path.iterdir())) == 11_025
+    (tmp_path / "bad.wav").write_text("no sound")
+    assert common_sample_rate([tmp_path / "bad.wav", tmp_path / "22050.wav"]) == 16_000
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        common_sample_rate([tmp_path / "bad.wav"])
+
+
+def test_a_file_that_lacks_the_band_the_features_use_is_refused(tmp_path):
+    path = tmp_path / "narrow.wav"
+    soundfile.write(path, np.ones(4000) / 2, 8000)
+    with pytest.raises(AudioError, match=r"narrow\.wav: recorded at 8000 Hz.*4000 Hz.*8000 Hz; use"):
+        AudioClassifier(sample_rate=16_000).extract([path])
+    (features,) = AudioClassifier(sample_rate=16_000, features=Mfcc(f_max_hz=4000)).extract([path])
+    assert features.shape == (51, 13)
+
+
+def test_extract_notes_what_is_bad_and_what_is_silent_and_keeps_the_rest(tmp_path):
+    good, silent, bad = (tmp_path / f"{name}.wav" for name in ("good", "silent", "bad"))
+    soundfile.write(good, np.ones(900) / 2, RATE)
+    soundfile.write(silent, np.zeros(900), RATE)
+    bad.write_bytes(b"")
+    extraction = extract([bad, good, silent, np.array([0.1, np.nan])], Mfcc(), RATE)
+    assert extraction.kept == [1, 2]
+    assert extraction.silent == [str(silent)]
+    assert [str(error).split(":")[0] for error in extraction.bad] == [str(bad), "array 3"]
+    np.testing.assert_array_equal(extraction.features[0], Mfcc()(np.full(900, 0.5, np.float32), RATE))
+    with pytest.warns(UserWarning, match=r"silent\.wav: silent"):
+        AudioClassifier(sample_rate=RATE).extract([silent])
+
+
+def test_arrays_without_a_rate_and_impossible_rates_are_refused():
+    clips, labels = sweeps(4)
+    with pytest.raises(SettingError, match="sample_rate has to be given"):
+        AudioClassifier().fit(clips, labels)
+    with pytest.raises(SettingError, match="sample_rate is a positive number"):
+        AudioClassifier(sample_rate=0).fit(clips, labels)
+    with pytest.raises(SettingError, match="not known yet"):
+        AudioClassifier().extract(clips)
+    with pytest.raises(AudioError, match=r"array 0: one channel"):
+        AudioClassifier(sample_rate=RATE).extract([np.zeros((100, 2), np.float32)])

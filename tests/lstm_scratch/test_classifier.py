@@ -1,0 +1,203 @@
+"""SequenceClassifier: it learns, predicts, saves and reloads, and refuses what it cannot take."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from lstm_scratch import SequenceClassifier
+from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
+
+SMALL = {"hidden_size": 6, "epochs": 15, "batch_size": 8, "learning_rate": 0.02}
+
+
+def ramps(n, seed=0):
+    """Noisy rising, falling and level ramps; features of very different size, one constant."""
+    rng = np.random.default_rng(seed)
+    names = np.array(["falling", "level", "rising"])
+    labels = names[rng.integers(0, 3, n)]
+    sequences = []
+    for label in labels:
+        ramp = np.linspace(-1, 1, rng.integers(5, 12)) * {"falling": -1, "level": 0, "rising": 1}[label]
+        noise = rng.normal(scale=0.2, size=(len(ramp), 2))
+        sequences.append(np.column_stack([1000 * (ramp + noise[:, 0]), noise[:, 1], np.full(len(ramp), 7)]))
+    return sequences, labels
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return SequenceClassifier(**SMALL).fit(*ramps(120))
+
+
+def test_it_learns_and_scores_on_clips_it_has_not_seen(fitted):
+    sequences, labels = ramps(150, seed=1)
+    predicted = fitted.predict(sequences)
+    assert fitted.score(sequences, labels) == np.mean(predicted == labels) > 0.95
+    probabilities = fitted.predict_proba(sequences)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(fitted.classes_, ["falling", "level", "rising"])
+    np.testing.assert_array_equal(predicted, fitted.classes_[probabilities.argmax(axis=1)])
+
+
+def test_features_are_scaled_by_the_training_part_alone(fitted):
+    sequences, labels = ramps(40)
+    classifier = SequenceClassifier(**SMALL | {"epochs": 1}).fit(
+        sequences[:30], labels[:30], validation_data=(sequences[30:], labels[30:])
+    )
+    steps = np.concatenate(sequences[:30])
+    np.testing.assert_allclose(classifier.mean_, steps.mean(axis=0), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(classifier.scale_[:2], steps.std(axis=0)[:2], rtol=1e-5)
+    assert classifier.scale_[2] == 1  # a constant feature is not divided by nothing
+
+
+def test_a_clips_probabilities_do_not_depend_on_its_neighbours(fitted):
+    sequences, _ = ramps(70, seed=2)
+    together = fitted.predict_proba(sequences)
+    for n in (0, 33, 69):
+        np.testing.assert_allclose(fitted.predict_proba([sequences[n]])[0], together[n], atol=1e-6)
+
+
+def test_one_number_decides_every_bit():
+    models = [
+        SequenceClassifier(**SMALL | {"epochs": 2, "random_state": s}).fit(*ramps(30)) for s in (5, 5, 6)
+    ]
+    for name, array in models[0].params_.items():
+        assert array.tobytes() == models[1].params_[name].tobytes()
+        assert array.dtype == np.float32
+    assert models[0].history_ == models[1].history_ != models[2].history_
+
+
+def test_the_validation_part_takes_whole_groups_or_a_share_of_every_class():
+    sequences, labels = ramps(60)
+    labels = np.repeat(["falling", "level", "rising"], 20)
+    by_class = SequenceClassifier(**SMALL | {"epochs": 1, "validation_fraction": 0.2}).fit(sequences, labels)
+    assert by_class.card_["clips"] == {c: {"training": 16, "validation": 4} for c in set(labels)}
+    speakers = ["anna"] * 10 + ["ben"] * 10
+    by_group = SequenceClassifier(**SMALL | {"epochs": 1}).fit(sequences, labels, groups=speakers * 3)
+    assert by_group.card_["clips"] == {c: {"training": 10, "validation": 10} for c in set(labels)}
+    none = SequenceClassifier(**SMALL | {"epochs": 1, "validation_fraction": 0}).fit(sequences, labels)
+    assert none.card_["clips"]["level"] == {"training": 20, "validation": 0}
+    assert none.history_[0]["validation_loss"] is None
+
+
+def test_class_weights_reach_the_loss():
+    """A class of four among forty: without weights it drowns, balanced it counts as much as the rest."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(6, 2)) for _ in range(44)]
+    labels = ["many"] * 40 + ["few"] * 4
+    options = SMALL | {"epochs": 6, "validation_fraction": 0}
+    plain = SequenceClassifier(**options).fit(sequences, labels)
+    balanced = SequenceClassifier(**options, class_weight="balanced").fit(sequences, labels)
+    by_hand = SequenceClassifier(**options, class_weight={"few": 44 / 8, "many": 44 / 80}).fit(
+        sequences, labels
+    )
+    few = [model.predict_proba(sequences)[:, 0].mean() for model in (plain, balanced, by_hand)]
+    assert few[0] < 0.2 < 0.4 < few[1] == few[2]
+
+
+def test_labels_may_be_numbers():
+    sequences, labels = ramps(30)
+    numbers = np.searchsorted(["falling", "level", "rising"], labels) * 10
+    classifier = SequenceClassifier(**SMALL).fit(sequences, numbers)
+    assert classifier.predict(sequences).dtype == numbers.dtype
+    np.testing.assert_array_equal(classifier.classes_, [0, 10, 20])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "last", "attention"])
+def test_a_saved_model_predicts_the_same_bits(tmp_path, pooling):
+    sequences, labels = ramps(30)
+    options = SMALL | {"epochs": 2, "pooling": pooling, "num_layers": 2}
+    classifier = SequenceClassifier(**options).fit(sequences, labels)
+    classifier.save(tmp_path / "a" / "model.safetensors")
+    loaded = SequenceClassifier.load(tmp_path / "a" / "model.safetensors")
+    assert loaded.predict_proba(sequences).tobytes() == classifier.predict_proba(sequences).tobytes()
+    assert loaded.get_params() == classifier.get_params()
+    assert loaded.history_ == classifier.history_
+    assert loaded.card_ == classifier.card_
+    loaded.save(tmp_path / "again.safetensors")
+    first, again = tmp_path / "a" / "model.safetensors", tmp_path / "again.safetensors"
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_torch_reads_the_saved_lstm(fitted, tmp_path):
+    fitted.save(tmp_path / "model.safetensors")
+    arrays = load_file(tmp_path / "model.safetensors")
+    lstm = torch.nn.LSTM(3, 6, bidirectional=True)
+    state = {k.removeprefix("lstm."): torch.tensor(a) for k, a in arrays.items() if k.startswith("lstm.")}
+    lstm.load_state_dict(state)
+    (sequence, *_), _ = ramps(1, seed=4)
+    x = (sequence.astype(np.float32) - arrays["normalisation.mean"]) / arrays["normalisation.scale"]
+    with torch.no_grad():
+        y = lstm(torch.tensor(x)[:, None])[0][:, 0].mean(dim=0).numpy()
+    logits = y @ arrays["linear.weight"].T + arrays["linear.bias"]
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(fitted.predict_proba([sequence])[0], probabilities, atol=1e-6)
+
+
+def test_weights_that_do_not_fit_the_settings_are_refused(fitted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    arrays = load_file(path)
+    description = json.loads(metadata["lstm-scratch"])
+
+    def load(arrays, description):
+        save_file(arrays, path, {"lstm-scratch": json.dumps(description)})
+        return SequenceClassifier.load(path)
+
+    assert load(arrays, description).n_parameters_ == fitted.n_parameters_
+    with pytest.raises(ModelFileError, match="damaged"):
+        load({k: a for k, a in arrays.items() if k != "linear.bias"}, description)
+    with pytest.raises(ModelFileError, match="damaged"):
+        load(arrays | {"linear.bias": np.zeros(4, np.float32)}, description)
+    with pytest.raises(ModelFileError, match="damaged"):
+        load(arrays, description | {"parameters": {"hidden_size": 6, "colour": "red"}})
+    with pytest.raises(ModelFileError, match="holds a AudioClassifier"):
+        load(arrays, description | {"estimator": "AudioClassifier"})
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        ([], [], "no sequences"),
+        ([np.zeros((3, 2))], ["a", "b"], "1 sequences, but labels of shape"),
+        ([np.zeros((3, 2)), np.zeros((3, 4))], ["a", "b"], r"sequence 1 has shape \(3, 4\)"),
+        ([np.zeros((3, 2)), np.zeros((0, 2))], ["a", "b"], "sequence 1 has shape"),
+        ([np.zeros((3, 2)), np.zeros(3)], ["a", "b"], "sequence 1 has shape"),
+        ([np.zeros((3, 2)), np.full((3, 2), np.nan)], ["a", "b"], "sequence 1 holds NaN"),
+        ([np.zeros((3, 2)), np.zeros((3, 2))], ["a", "a"], "at least two classes"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_refused(X, y, message):
+    with pytest.raises(DataError, match=message):
+        SequenceClassifier().fit(X, y)
+
+
+def test_predicting_before_fitting_and_other_widths_are_refused(fitted):
+    with pytest.raises(NotFittedError, match="call fit first"):
+        SequenceClassifier().predict([np.zeros((3, 2))])
+    with pytest.raises(DataError, match=r"not \(T, 3\)"):
+        fitted.predict([np.zeros((3, 2))])
+    with pytest.raises(DataError, match="label sideways does not occur"):
+        fitted.fit(*ramps(20), validation_data=(ramps(2)[0], ["rising", "sideways"]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": 0},
+        {"pooling": "median"},
+        {"dropout": 1.0},
+        {"epochs": -1},
+        {"class_weight": "heavy"},
+        {"validation_fraction": 1.0},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range_are_refused_when_fitting(change):
+    with pytest.raises(SettingError, match=next(iter(change))):
+        SequenceClassifier(**change).fit(*ramps(20))

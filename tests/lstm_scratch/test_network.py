@@ -1,0 +1,68 @@
+"""The whole network: every gradient by differences, and no clip depends on its neighbours."""
+
+import numpy as np
+import pytest
+
+from lstm_scratch.batches import pad
+from lstm_scratch.errors import SettingError
+from lstm_scratch.layers.pooling import POOLINGS
+from lstm_scratch.layers.stack import LSTM
+from lstm_scratch.network import Network
+from reference import assert_gradients
+
+T, B, I, H, K = 5, 3, 4, 2, 6
+LENGTHS = np.array([2, 5, 3])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_every_gradient_is_the_derivative_of_the_loss(pooling, bidirectional):
+    rng = np.random.default_rng(5)
+    lstm = LSTM(I, H, num_layers=2, bidirectional=bidirectional, dropout=0.3)
+    network = Network(lstm, K, pooling, dropout=0.3)
+    params, x = network.init(rng, np.float64), rng.normal(size=(T, B, I))
+    for array in params.values():
+        array += rng.normal(size=array.shape)  # gradients well above the rounding of the loss
+    dlogits = rng.normal(size=(B, K))
+
+    def forward():
+        return network.forward(params, x, LENGTHS, np.random.default_rng(9))
+
+    dx, grads = network.backward(params, forward()[1], dlogits)
+    # Some gradients are as small as 1e-5 here, which costs the differences three digits.
+    assert_gradients(
+        lambda: (forward()[0] * dlogits).sum(), params | {"x": x}, grads | {"x": dx}, tolerance=1e-7
+    )
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_logits_of_a_clip_do_not_depend_on_its_batch(pooling):
+    rng = np.random.default_rng(1)
+    network = Network(LSTM(I, H, bidirectional=True), K, pooling)
+    params = network.init(rng, np.float64)
+    clips = [rng.normal(size=(length, I)) for length in (7, 1, 4)]
+    together, _ = network.forward(params, *pad(clips))
+    for b, clip in enumerate(clips):
+        alone, _ = network.forward(params, *pad([clip]))
+        np.testing.assert_allclose(together[b], alone[0], rtol=1e-13, atol=1e-15)
+
+
+def test_parameters_are_named_by_part_and_drawn_in_the_wanted_dtype():
+    network = Network(LSTM(I, H), K, "attention")
+    params = network.init(np.random.default_rng(0))
+    assert {name: a.shape for name, a in params.items()} == {
+        "lstm.weight_ih_l0": (4 * H, I),
+        "lstm.weight_hh_l0": (4 * H, H),
+        "lstm.bias_l0": (4 * H,),
+        "pooling.query": (H,),
+        "linear.weight": (K, H),
+        "linear.bias": (K,),
+    }
+    assert {a.dtype for a in params.values()} == {np.dtype(np.float32)}
+
+
+def test_unknown_pooling_and_impossible_dropout_are_refused():
+    with pytest.raises(SettingError, match="mean, max, last, attention"):
+        Network(LSTM(I, H), K, "median")
+    with pytest.raises(SettingError, match="dropout"):
+        Network(LSTM(I, H), K, dropout=-0.1)

@@ -1,0 +1,64 @@
+"""What the documentation says is so: its code runs, its docstrings name what is there."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+from numpydoc.validate import validate
+
+ROOT = Path(__file__).parents[1]
+CHECKS = {"GL08", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "SS01", "SS02", "SS03", "YD01"}
+# Records say what a field is beside the field; AudioClassifier refers to SequenceClassifier.
+PARAMETERS_ELSEWHERE = {
+    "lstm_scratch.audio.AudioClassifier",
+    "lstm_scratch.audio.Extraction",
+    "lstm_scratch.experiments.Division",
+    "lstm_scratch.layers.pooling.PoolingCache",
+    "lstm_scratch.layers.stack.StackCache",
+    "lstm_scratch.lstm.LSTMCache",
+    "lstm_scratch.network.NetworkCache",
+    "lstm_scratch.training.Epoch",
+    "reference.gradcheck.Comparison",
+}
+
+
+def public_objects():
+    """Every function, class and method of our packages whose name has no underscore in front."""
+    for package in ("features", "lstm_scratch", "reference"):
+        for info in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
+            module = importlib.import_module(info.name)
+            for name, item in vars(module).items():
+                if name.startswith("_") or getattr(item, "__module__", None) != info.name:
+                    continue
+                if inspect.isfunction(item) or inspect.isclass(item):
+                    yield f"{info.name}.{name}"
+                if inspect.isclass(item):
+                    for method, member in vars(item).items():
+                        member = getattr(member, "__func__", getattr(member, "fget", member))
+                        if not method.startswith("_") and inspect.isfunction(member):
+                            yield f"{info.name}.{name}.{method}"
+
+
+@pytest.mark.parametrize("name", sorted(set(public_objects())))
+def test_docstrings_name_every_parameter_and_result(name):
+    checks = CHECKS - {"PR01", "PR02", "PR04"} if name in PARAMETERS_ELSEWHERE else CHECKS
+    found = [f"{code} {text}" for code, text in validate(name)["errors"] if code in checks]
+    assert not found
+
+
+def test_docstring_examples_give_what_they_show():
+    results = doctest.testmod(importlib.import_module("features"))
+    assert (results.attempted, results.failed) == (4, 0)
+
+
+def test_the_readme_example_works_as_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    exec(compile(code, "README.md", "exec"), {})
+    shown = re.findall(r"# prints (.*)", code)
+    assert capsys.readouterr().out.splitlines() == shown

@@ -1,0 +1,109 @@
+"""The house: imports point down only, and the library does without what is not its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each file imports only from floors below its own. A folder's files share its floor.
+FLOORS = [
+    {"errors", "params", "progress", "splits", "metrics", "batches", "sound", "threads", "estimator"},
+    {"files", "corpus", "optim", "lstm"},
+    {"layers/dropout", "layers/linear", "layers/loss", "layers/pooling"},
+    {"layers/stack"},
+    {"network"},
+    {"training"},
+    {"classifier", "plots", "synthesis"},
+    {"audio"},
+    {"experiments"},
+    {"demo"},
+    {"cli"},
+]
+FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+PACKAGES = {"features", "lstm_scratch", "reference"}
+
+
+def imports(path):
+    """Absolute names of the modules that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+def modules(package):
+    return sorted(p for p in (ROOT / package).rglob("*.py") if p.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", modules("lstm_scratch"), ids=lambda path: path.stem)
+def test_a_file_imports_only_from_floors_below(path):
+    own = path.relative_to(ROOT / "lstm_scratch").with_suffix("").as_posix()
+    for name in imports(path):
+        if name.split(".")[0] == "lstm_scratch":
+            other = "/".join(name.split(".")[1:])
+            assert FLOOR_OF[other] < FLOOR_OF[own], f"{own} imports {other}"
+
+
+def test_every_floor_is_inhabited():
+    found = {p.relative_to(ROOT / "lstm_scratch").with_suffix("").as_posix() for p in modules("lstm_scratch")}
+    assert found == set(FLOOR_OF)
+
+
+def test_packages_import_each_other_in_one_direction():
+    for package, allowed in (("features", set()), ("lstm_scratch", {"features"}), ("reference", PACKAGES)):
+        for path in modules(package):
+            others = {name.split(".")[0] for name in imports(path)} & PACKAGES - {package}
+            assert others <= allowed, path
+
+
+def test_features_are_imported_through_one_door():
+    doors = [path.name for path in modules("lstm_scratch") if "features" in set(imports(path))]
+    assert doors == ["sound.py"]
+
+
+WITHOUT = """
+import sys
+
+class NotInstalled:
+    def find_spec(name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "sklearn", "librosa", "matplotlib", "espeakng_loader", "numba"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NotInstalled)
+
+import numpy as np
+from lstm_scratch import AudioClassifier
+import lstm_scratch.cli, lstm_scratch.demo, reference
+
+rng = np.random.default_rng(0)
+labels = np.array(["high", "low"] * 12)
+clips = [
+    np.sin(np.arange(600) * (1.2 if label == "high" else 0.4) + rng.uniform(0, 6)).astype(np.float32)
+    for label in labels
+]
+classifier = AudioClassifier(sample_rate=8000, hidden_size=4, epochs=8, batch_size=4).fit(clips, labels)
+classifier.save(sys.argv[1])
+print(AudioClassifier.load(sys.argv[1]).score(clips, labels))
+"""
+
+
+def test_the_library_runs_where_torch_and_all_extras_are_not_installed(tmp_path):
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path / "model.safetensors")]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.stderr == ""
+    assert float(process.stdout) > 0.9
+
+
+def test_a_users_own_features_module_is_named_in_the_error(tmp_path):
+    (tmp_path / "features.py").write_text("colour = 'red'\n")
+    command = [sys.executable, "-c", "import lstm_scratch"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: 'features' is {tmp_path / 'features.py'}, which hides")
+    assert "rename that file" in last
