@@ -35,7 +35,8 @@ AUDIO_SUFFIXES = frozenset(
     ]
 )
 
-STOPBAND_DB = 80.0  # what resampling leaves of a tone that does not fit the new rate
+STOPBAND_DB = 81.0  # what resampling leaves of a tone that does not fit the new rate
+NEGLIGIBLE_BYTES = 1024  # some programs count their header as sound; a cut takes more than that
 PASSBAND = 0.92  # of the lower rate's Nyquist frequency, kept flat
 
 
@@ -79,7 +80,9 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
         raise AudioError(f"{path}: truncated, its header promises more sound than is there; copy it again")
     if len(channels) == 0:
         raise AudioError(f"{path}: holds no samples; record it again or remove it")
-    samples = check_samples(channels.mean(axis=1, dtype=np.float32), name=str(path))
+    with np.errstate(invalid="ignore"):  # opposed infinities
+        mono = channels.mean(axis=1, dtype=np.float32)
+    samples = check_samples(mono, name=str(path))
     if sample_rate is not None:
         samples = resample(samples, native_rate, sample_rate)
     return samples, sample_rate or native_rate
@@ -140,6 +143,8 @@ def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
         )
     if len(samples) == 0:
         raise AudioError(f"{name}: holds no samples")
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float32, copy=False)
     finite = np.isfinite(samples)
     if not finite.all():
         first = int(np.argmin(finite))
@@ -147,7 +152,7 @@ def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
             f"{name}: {len(samples) - int(finite.sum())} of {len(samples)} samples are NaN or infinite "
             f"(the first is number {first}); mend or remove it"
         )
-    return samples.astype(np.float32, copy=False)
+    return samples
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -173,7 +178,7 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     Raises
     ------
     AudioError
-        If a rate is not positive.
+        If a rate is not positive, or the samples are integers.
 
     Notes
     -----
@@ -182,6 +187,8 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """
     if from_hz <= 0 or to_hz <= 0:
         raise AudioError(f"sample rates are positive numbers of Hz, not {from_hz} and {to_hz}")
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(f"{samples.dtype} samples cannot be resampled; scale them to floats in [-1, 1]")
     if from_hz == to_hz:
         return samples
     divisor = math.gcd(from_hz, to_hz)
@@ -203,9 +210,9 @@ def _cut_short(path: Path, header: str) -> bool:
     # libsndfile mends a wrong size silently, but tells in its log. Programs that write to a pipe
     # leave the largest size there is: that is no promise.
     for promised, found in re.findall(
-        r"(?m)^\s*(?:data|riff|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", header
+        r"(?m)^\s*(?:data|riff|SSND|Data Size|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", header
     ):
-        if int(found) < 0.99 * int(promised) and int(promised) < 0x7FFF0000:
+        if int(promised) - int(found) > NEGLIGIBLE_BYTES and int(promised) < 0x7FFF0000:
             return True
     # An Ogg stream marks its last page; libsndfile is content with fewer.
     with path.open("rb") as file:
@@ -213,5 +220,6 @@ def _cut_short(path: Path, header: str) -> bool:
             return False
         file.seek(max(0, path.stat().st_size - 65_307))  # the largest page
         tail = file.read()
-    last_page = tail.rfind(b"OggS")
-    return last_page < 0 or not tail[last_page + 5] & 4
+    # A page is a header of 27 bytes, a table of its segments' sizes, and the segments.
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])

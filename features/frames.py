@@ -25,7 +25,7 @@ def deltas(frames: np.ndarray, order: int = 1, width: int = 9) -> np.ndarray:
         Which derivative.
     width : int, default 9
         Frames that a fit takes in, an odd number. A clip of fewer frames takes the largest odd
-        number it has; one of no more than `order` frames has no such derivative: zeros.
+        number it has; where that is no more than `order`, there is no such derivative: zeros.
 
     Returns
     -------
@@ -40,7 +40,8 @@ def deltas(frames: np.ndarray, order: int = 1, width: int = 9) -> np.ndarray:
     width = min(width, len(frames) - 1 + len(frames) % 2)
     if width <= order:
         return np.zeros_like(frames)
-    return np.asarray(savgol_filter(frames, width, polyorder=order, deriv=order, axis=0, mode="interp"))
+    moved = frames - frames[0]  # so that the derivative of a constant is 0, and not its rounding
+    return np.asarray(savgol_filter(moved, width, polyorder=order, deriv=order, axis=0, mode="interp"))
 
 
 def normalise_clip(frames: np.ndarray, kind: ClipNormalisation) -> np.ndarray:
@@ -68,10 +69,10 @@ def normalise_clip(frames: np.ndarray, kind: ClipNormalisation) -> np.ndarray:
     """
     if kind == "none":
         return frames
-    centred = frames - frames.mean(axis=0)
+    centred = (frames - frames.mean(axis=0, dtype=np.float64)).astype(frames.dtype)
     if kind == "mean":
         return np.asarray(centred)
-    deviation = frames.std(axis=0)
+    deviation = frames.std(axis=0, dtype=np.float64).astype(frames.dtype)
     # A constant feature deviates by rounding alone, which must not be blown up to one.
     constant = deviation <= 1e-5 * np.abs(frames).max(axis=0)
     return np.where(constant, 0, centred / np.where(constant, 1, deviation))

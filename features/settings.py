@@ -11,6 +11,7 @@ Letters: N samples, T frames, F features.
 
 import dataclasses
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,11 @@ class LogMel:
     def __post_init__(self) -> None:
         for name in ("n_mels", "frame_ms", "hop_ms", "n_fft", "top_db", "stack"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise FeatureError(f"{name} is a positive number, not {value!r}")
+            if value is None and name in ("n_fft", "top_db"):
+                continue
+            whole = name in ("n_mels", "n_fft", "stack")
+            if not isinstance(value, Integral if whole else Real) or not float(value) > 0:
+                raise FeatureError(f"{name} is a positive {'whole ' if whole else ''}number, not {value!r}")
         if self.delta_order not in (0, 1, 2):
             raise FeatureError(f"delta_order is 0, 1 or 2, not {self.delta_order!r}")
         if self.clip_normalisation not in ("none", "mean", "mean-variance"):
@@ -187,7 +191,7 @@ class Mfcc(LogMel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.n_mfcc <= self.n_mels:
+        if not isinstance(self.n_mfcc, Integral) or not 0 < self.n_mfcc <= self.n_mels:
             raise FeatureError(f"n_mfcc is between 1 and n_mels={self.n_mels}, not {self.n_mfcc!r}")
 
     @property

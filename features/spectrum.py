@@ -28,7 +28,7 @@ def power_spectrogram(samples: np.ndarray, frame_length: int, hop_length: int, n
     Returns
     -------
     ndarray (1 + N // hop_length, 1 + n_fft // 2)
-        ``|rfft(window * frame)| ** 2``, in the dtype of `samples`.
+        ``|rfft(window * frame)| ** 2``, in the dtype of `samples`. (N - 1 for N where `n_fft` is odd.)
 
     Notes
     -----
