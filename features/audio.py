@@ -36,6 +36,7 @@ AUDIO_SUFFIXES = frozenset(
 )
 
 STOPBAND_DB = 81.0  # what resampling leaves of a tone that does not fit the new rate
+LOUDEST = 2.0**32  # beyond 32-bit integers taken for floats; the power of more overflows
 NEGLIGIBLE_BYTES = 1024  # some programs count their header as sound; a cut takes more than that
 PASSBAND = 0.92  # of the lower rate's Nyquist frequency, kept flat
 
@@ -73,6 +74,10 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
         with soundfile.SoundFile(path) as file:
             native_rate, promised, header = file.samplerate, file.frames, file.extra_info
             channels = file.read(dtype="float32", always_2d=True)
+    except TypeError:  # soundfile takes any .raw for headerless
+        raise AudioError(
+            f"{path}: not a readable recording (no header tells its sample rate); convert or remove it"
+        ) from None
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise AudioError(f"{path}: not a readable recording ({reason}); convert or remove it") from None
@@ -108,7 +113,7 @@ def audio_sample_rate(path: str | os.PathLike[str]) -> int:
     """
     try:
         return int(soundfile.info(os.fspath(path)).samplerate)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):
         return read_audio(path)[1]  # fails too, with the message for this file
 
 
@@ -146,6 +151,11 @@ def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
     with np.errstate(over="ignore"):
         samples = samples.astype(np.float32, copy=False)
     finite = np.isfinite(samples)
+    loudest = np.abs(samples[finite]).max(initial=0)
+    if loudest > LOUDEST:
+        raise AudioError(
+            f"{name}: a sample of {loudest:.3g} is no sound, full scale is 1; scale or remove it"
+        )
     if not finite.all():
         first = int(np.argmin(finite))
         raise AudioError(

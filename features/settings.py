@@ -10,6 +10,7 @@ Letters: N samples, T frames, F features.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -79,7 +80,7 @@ class LogMel:
             if value is None and name in ("n_fft", "top_db"):
                 continue
             whole = name in ("n_mels", "n_fft", "stack")
-            if not isinstance(value, Integral if whole else Real) or not float(value) > 0:
+            if not isinstance(value, Integral if whole else Real) or not 0 < float(value) < math.inf:
                 raise FeatureError(f"{name} is a positive {'whole ' if whole else ''}number, not {value!r}")
         if self.delta_order not in (0, 1, 2):
             raise FeatureError(f"delta_order is 0, 1 or 2, not {self.delta_order!r}")

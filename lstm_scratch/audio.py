@@ -100,8 +100,7 @@ class AudioClassifier(SequenceClassifier):
         SettingError
             If a parameter is out of its range.
         """
-        if self.sample_rate is not None and self.sample_rate < 1:
-            raise SettingError(f"sample_rate is a positive number of Hz, not {self.sample_rate!r}")
+        self.check_settings()
         files = [item for item in X if isinstance(item, str | os.PathLike)]
         if self.sample_rate is None and len(files) < len(X):
             raise SettingError("sample_rate has to be given where X holds arrays: at which rate are they?")
@@ -109,6 +108,18 @@ class AudioClassifier(SequenceClassifier):
         if validation_data is not None:
             validation_data = (self.extract(validation_data[0]), validation_data[1])
         return super().fit(self.extract(X), y, groups, validation_data)
+
+    def check_settings(self) -> None:
+        """Make sure that every parameter is in its range, before something long begins.
+
+        Raises
+        ------
+        SettingError
+            If one is not.
+        """
+        super().check_settings()
+        if self.sample_rate is not None and self.sample_rate < 1:
+            raise SettingError(f"sample_rate is a positive number of Hz, not {self.sample_rate!r}")
 
     def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
         """Compute the probability of every class.

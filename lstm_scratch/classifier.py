@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -139,10 +140,10 @@ class SequenceClassifier(Estimator):
         SettingError
             If a parameter is out of its range.
         """
+        self.check_settings()
         network_rng, training_rng, split_rng = (
             np.random.default_rng(seed) for seed in np.random.SeedSequence(self.random_state).spawn(3)
         )
-        options = self._training_options()
         sequences = self._check_sequences(X)
         training, validation = self._parts(sequences, y, groups, validation_data, split_rng)
         self._learn_scale(training[0])
@@ -167,13 +168,32 @@ class SequenceClassifier(Estimator):
                 self.network_.init(network_rng),
                 (self._scaled(training[0]), training[1]),
                 None if validation is None else (self._scaled(validation[0]), validation[1]),
-                options,
+                self._training_options(),
                 training_rng,
                 self._class_weights(training[1]),
                 show,
             )
         self.history_ = [dataclasses.asdict(epoch) for epoch in history]
         return self
+
+    def check_settings(self) -> None:
+        """Make sure that every parameter is in its range, before something long begins.
+
+        Raises
+        ------
+        SettingError
+            If one is not.
+        """
+        self._training_options()
+        self._make_network(n_features=1, n_classes=2)
+        if not 0 <= self.validation_fraction < 1:
+            raise SettingError(f"validation_fraction lies in [0, 1), not {self.validation_fraction!r}")
+        if not isinstance(self.random_state, Integral) or int(self.random_state) < 0:
+            raise SettingError(
+                f"random_state (the seed) is a whole number from 0 on, not {self.random_state!r}"
+            )
+        if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
+            raise SettingError(f"class_weight is 'balanced', a dict or None, not {self.class_weight!r}")
 
     def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
         """Compute the probability of every class.
@@ -271,11 +291,15 @@ class SequenceClassifier(Estimator):
         """
         arrays, description = load_model(path)
         if description.get("estimator") != cls.__name__:
-            raise ModelFileError(f"{path}: holds a {description.get('estimator')}, not a {cls.__name__}")
+            raise ModelFileError(
+                f"{path}: holds a {description.get('estimator')}, not a {cls.__name__}; train anew"
+            )
         try:
             return cls._restore(arrays, description)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{path}: damaged or made by hand: {error}") from None
+            raise ModelFileError(
+                f"{path}: damaged or made by hand ({error}); copy it again or train anew"
+            ) from None
 
     def describe(self) -> dict[str, Any]:
         """Put everything but the arrays into plain values.
@@ -287,7 +311,7 @@ class SequenceClassifier(Estimator):
         """
         return {
             "estimator": type(self).__name__,
-            "parameters": self.get_params(),
+            "parameters": self.get_params() | {"class_weight": self._plain_class_weight()},
             "classes": self.classes_.tolist(),
             "history": self.history_,
             "card": self.card_,
@@ -297,6 +321,11 @@ class SequenceClassifier(Estimator):
     def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
         classifier = cls(**description["parameters"])
         classifier.classes_ = np.array(description["classes"])
+        if isinstance(classifier.class_weight, Mapping):  # JSON knows no keys but text
+            weights = classifier.class_weight
+            classifier.class_weight = {
+                k: weights[str(k)] for k in description["classes"] if str(k) in weights
+            }
         classifier.history_, classifier.card_ = description["history"], description["card"]
         classifier.mean_ = arrays.pop("normalisation.mean")
         classifier.scale_ = arrays.pop("normalisation.scale")
@@ -344,8 +373,6 @@ class SequenceClassifier(Estimator):
         if validation_data is not None:
             held = self._check_sequences(validation_data[0], sequences[0].shape[1])
             return (sequences, targets), (held, self._targets(validation_data[1]))
-        if not 0 <= self.validation_fraction < 1:
-            raise SettingError(f"validation_fraction lies in [0, 1), not {self.validation_fraction!r}")
         mask = hold_out(targets.tolist(), self.validation_fraction, rng, groups)
         if not mask.any():
             return (sequences, targets), None
@@ -360,6 +387,11 @@ class SequenceClassifier(Estimator):
         if len(unknown):
             raise DataError(f"label {unknown[0]} does not occur in the training data")
         return np.searchsorted(self.classes_, labels)
+
+    def _plain_class_weight(self) -> dict[str, float] | str | None:
+        if isinstance(self.class_weight, Mapping):
+            return {str(label): float(weight) for label, weight in self.class_weight.items()}
+        return self.class_weight
 
     def _start_card(self, training: np.ndarray, validation: np.ndarray | None) -> dict[str, Any]:
         """Version, and clips per class and part."""
@@ -380,11 +412,10 @@ class SequenceClassifier(Estimator):
             return None
         if self.class_weight == "balanced":
             weights = len(targets) / (len(self.classes_) * np.bincount(targets))
-        elif isinstance(self.class_weight, Mapping):
-            weights = np.ones(len(self.classes_))
-            weights[self._targets(list(self.class_weight))] = list(self.class_weight.values())
         else:
-            raise SettingError(f"class_weight is 'balanced', a dict or None, not {self.class_weight!r}")
+            by_label = dict(self.class_weight)
+            weights = np.ones(len(self.classes_))
+            weights[self._targets(list(by_label))] = list(by_label.values())
         return np.asarray(weights, np.float32)
 
     def _learn_scale(self, sequences: Sequence[np.ndarray]) -> None:

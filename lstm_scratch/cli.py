@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +13,11 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
 from lstm_scratch.errors import UserError
-from lstm_scratch.experiments import cross_validate, evaluate, train
+from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
+from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
-from lstm_scratch.plots import plot_confusion, plot_training
-from lstm_scratch.sound import AudioError, FeatureError, LogMel, Mfcc
+from lstm_scratch.plots import check_plots, plot_confusion, plot_training
+from lstm_scratch.sound import FeatureError, LogMel, Mfcc
 
 DEFAULTS = AudioClassifier()
 
@@ -36,15 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options) or 0)
-    except BrokenPipeError:  # whoever read the output has enough
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest flushed at exit
         return 1
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except (UserError, FeatureError) as error:
         message = str(error)
     except KeyboardInterrupt:
-        message = "interrupted; nothing was written"
+        message = "interrupted; no model was written"
     print(f"lstm-scratch: error: {message}", file=sys.stderr)
     return 1
 
@@ -119,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
         "--part",
         choices=("test", "validation", "training", "all"),
         help="which rows of a manifest with a split (default: test)",
+    )
+    sub.add_argument(
+        "--test-fold",
+        metavar="NAME",
+        help="which fold of a manifest with folds (default: the model's test fold)",
     )
     sub.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion.png there")
     sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
@@ -218,6 +225,9 @@ def _demo(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     if options.output.exists() and not options.overwrite:
         raise UserError(f"{options.output}: is there already; name another file with -o, or pass --overwrite")
+    check_writable(options.output)
+    if options.plots:
+        check_plots()
     classifier = _classifier(options, options.seed)
     result = train(
         read_corpus(options.data),
@@ -271,31 +281,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    classifier = _load(options.model)
-    classes = [str(label) for label in classifier.classes_]
-    predictions: list[dict[str, Any]] = []
-    for file in options.files:
-        try:
-            probabilities = classifier.predict_proba([file])[0].tolist()
-        except AudioError as error:
-            say(f"lstm-scratch: error: {error}")
-            predictions.append({"file": str(file), "error": str(error)})
-            continue
-        ranked = sorted(zip(probabilities, classes, strict=True), reverse=True)
-        predictions.append(
-            {
-                "file": str(file),
-                "label": ranked[0][1],
-                "probabilities": {label: p for p, label in ranked},
-            }
-        )
-        if not options.json:
-            print(
-                file,
-                *(f"{label} {p:.3f}" for p, label in ranked[: max(1, options.top)]),
-                sep="\t",
-                flush=True,
-            )
+    predictions = []
+    for prediction in label_files(_load(options.model), options.files, say):
+        predictions.append(prediction)
+        if "error" in prediction:
+            say(f"lstm-scratch: error: {prediction['error']}")
+        elif not options.json:
+            ranked = list(prediction["probabilities"].items())[: max(1, options.top)]
+            print(prediction["file"], *(f"{label} {p:.3f}" for label, p in ranked), sep="\t", flush=True)
     if options.json:
         print(json.dumps({"predictions": predictions}))
     return int(any("error" in prediction for prediction in predictions))

@@ -129,7 +129,8 @@ def _read_folder(folder: Path) -> Corpus:
     for class_folder in sorted(folder.iterdir()):
         if class_folder.is_dir() and not class_folder.name.startswith("."):
             for path in sorted(class_folder.rglob("*")):
-                if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
+                hidden = any(part.startswith(".") for part in path.relative_to(class_folder).parts)
+                if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not hidden:
                     paths.append(path)
                     labels.append(class_folder.name)
     if not paths:

@@ -5,8 +5,9 @@ from typing import Any
 
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
-from lstm_scratch.experiments import Say, train
-from lstm_scratch.plots import plot_confusion, plot_training
+from lstm_scratch.division import Say
+from lstm_scratch.experiments import train
+from lstm_scratch.plots import check_plots, plot_confusion, plot_training
 from lstm_scratch.synthesis import spoken_digits
 
 
@@ -32,6 +33,7 @@ def run_demo(folder: Path, seed: int, say: Say) -> dict[str, Any]:
     UserError
         If the synthesizer or matplotlib is not installed.
     """
+    check_plots()
     say(f"1/3 corpus: ten digits in about a hundred synthetic voices, in {folder / 'corpus'}")
     corpus = read_corpus(spoken_digits(folder / "corpus"))
     say("2/3 training: MFCC features, a bidirectional LSTM; the test voices are never heard")

@@ -1,13 +1,11 @@
-"""Experiments: divide a corpus, train on one side, test on the other, and put the outcome in figures.
+"""Experiments: train on one part of a corpus, test on another, and put the outcome in figures.
 
 Results are plain dicts, ready for JSON. What a user should know on the way is said in short lines,
 through a function `say` that the caller gives.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,22 +13,11 @@ import numpy as np
 
 from lstm_scratch.audio import AudioClassifier, common_sample_rate, extract
 from lstm_scratch.corpus import Corpus
+from lstm_scratch.division import Division, Say, divide, divisions, evaluated_part
 from lstm_scratch.errors import DataError
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
-from lstm_scratch.splits import hold_out
 
-Say = Callable[[str], None]
 EvaluatedPart = Literal["test", "validation", "training", "all"]
-
-
-@dataclass(frozen=True)
-class Division:
-    """Which clips of a corpus serve which purpose, as indices."""
-
-    training: np.ndarray
-    validation: np.ndarray  # empty: the classifier takes it from the training part
-    test: np.ndarray  # empty: there is no test
-    groups_disjoint: bool  # nobody who is tested was heard in training
 
 
 def train(
@@ -71,16 +58,19 @@ def train(
         If the corpus cannot be divided, or recordings cannot be used.
     """
     start = time.perf_counter()
+    classifier.check_settings()
     rng = np.random.default_rng(np.random.SeedSequence(classifier.random_state).spawn(4)[3])
     division = divide(corpus, rng, test_fold, test_fraction, say)
     _hint_at_new_groups(corpus, classifier, division, say)
     rate = classifier.sample_rate or common_sample_rate(corpus.paths)
+    say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
     features = _features(corpus, classifier, rate, skip_bad, say)
     result = _train_and_test(corpus, classifier, division, features)
     result["seconds"] = time.perf_counter() - start
     classifier.card_ |= {
         "data": Path(corpus.name).name,
+        "test_fold": division.test_fold,
         "test": {name: result[name] for name in ("accuracy", "uar", "n")},
     }
     return result
@@ -91,6 +81,7 @@ def evaluate(
     corpus: Corpus,
     *,
     part: EvaluatedPart | None = None,
+    test_fold: str | None = None,
     skip_bad: bool = False,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
@@ -104,6 +95,9 @@ def evaluate(
         Recordings with labels that the classifier knows.
     part : {"test", "validation", "training", "all"}, optional
         Which rows of a manifest that gives a split. By default the test rows, if there are any.
+    test_fold : str, optional
+        Which rows of a manifest that gives folds and no split. By default the fold on which `train`
+        tested the classifier.
     skip_bad : bool, default False
         Go on without recordings that cannot be used.
     say : callable, optional
@@ -120,17 +114,7 @@ def evaluate(
         If there are none, if they have labels that the classifier does not know, or cannot be used.
     """
     start = time.perf_counter()
-    parts = list(corpus.parts or ())
-    if part is None:
-        part = "test" if "test" in parts else "all"
-        if part == "test":
-            say(f"testing the {parts.count('test')} test rows of {len(corpus)}; --part all takes all")
-        else:
-            say(f"{corpus.name} gives no test part: testing all, even what the model was trained on")
-    if part != "all":
-        if part not in parts:
-            raise DataError(f"{corpus.name}: has no {part} rows; --part all takes what there is")
-        corpus = corpus.take([n for n in range(len(corpus)) if parts[n] == part])
+    corpus = evaluated_part(corpus, part, test_fold, classifier.card_.get("test_fold"), say)
     known = {str(label) for label in classifier.classes_}
     for path, label in zip(corpus.paths, corpus.labels, strict=True):
         if label not in known:
@@ -142,6 +126,39 @@ def evaluate(
     result = _test(corpus, classifier, sorted(features), features)
     result["seconds"] = time.perf_counter() - start
     return result
+
+
+def label_files(
+    classifier: AudioClassifier, files: Sequence[Path], say: Say = lambda line: None
+) -> Iterator[dict[str, Any]]:
+    """Label recordings, one after the other.
+
+    Parameters
+    ----------
+    classifier : AudioClassifier
+        A trained one.
+    files : sequence of Path
+        Recordings.
+    say : callable, optional
+        Takes a line for the user.
+
+    Yields
+    ------
+    dict
+        ``file``, and either ``label`` and ``probabilities`` by label, the most probable first, or
+        ``error``.
+    """
+    labels = [str(label) for label in classifier.classes_]
+    for file in files:
+        extraction = extract([file], classifier.features, classifier.sample_rate_)
+        for error in extraction.bad:
+            yield {"file": str(file), "error": str(error)}
+        for name in extraction.silent:
+            say(f"warning: {name}: silent, all samples are zero: its label means nothing")
+        for features in extraction.features:
+            probabilities = classifier.predict_proba([features])[0].tolist()
+            ranked = sorted(zip(probabilities, labels, strict=True), reverse=True)
+            yield {"file": str(file), "label": ranked[0][1], "probabilities": {l: p for p, l in ranked}}
 
 
 def cross_validate(
@@ -182,15 +199,18 @@ def cross_validate(
         If the manifest has no such column, or recordings cannot be used.
     """
     start = time.perf_counter()
+    classifier.check_settings()
     rate = classifier.sample_rate or common_sample_rate(corpus.paths)
-    divisions = _divisions(corpus, folds, say)
-    _hint_at_new_groups(corpus, classifier, divisions[0][1], say)
+    parted = divisions(corpus, folds, say)
+    _hint_at_new_groups(corpus, classifier, parted[0][1], say)
     features = _features(corpus, classifier, rate, skip_bad, say)
     runs: list[dict[str, Any]] = []
     for seed in seeds:
-        for name, division in divisions:
+        for name, division in parted:
             fresh = type(classifier)(**classifier.get_params() | {"random_state": seed, "sample_rate": rate})
             result = _train_and_test(corpus, fresh, division, features)
+            if not result["n"]:
+                raise DataError(f"{corpus.name}: none of the recordings of {folds} {name} can be used")
             runs.append({"seed": seed, "fold": name} | result)
             say(f"seed {seed}, {folds} {name}: accuracy {100 * result['accuracy']:.2f} % of {result['n']}")
     outcome: dict[str, Any] = {
@@ -202,8 +222,7 @@ def cross_validate(
         outcome[figure] = float(np.mean(per_seed))
         outcome[f"{figure}_sd"] = float(np.std(per_seed, ddof=1)) if len(seeds) > 1 else None
         outcome[f"{figure}_by_fold"] = {
-            name: float(np.mean([run[figure] for run in runs if run["fold"] == name]))
-            for name, _ in divisions
+            name: float(np.mean([run[figure] for run in runs if run["fold"] == name])) for name, _ in parted
         }
     return outcome | {
         "parameters": runs[0]["parameters"],
@@ -212,151 +231,10 @@ def cross_validate(
     }
 
 
-def divide(
-    corpus: Corpus,
-    rng: np.random.Generator,
-    test_fold: str | None = None,
-    test_fraction: float = 0.2,
-    say: Say = lambda line: None,
-) -> Division:
-    """Part a corpus into training, validation and test, as it says itself, or by lot.
-
-    Parameters
-    ----------
-    corpus : Corpus
-        The recordings.
-    rng : numpy.random.Generator
-        Source of the lots.
-    test_fold : str, optional
-        The fold to test on, where the corpus has folds. By default the last one.
-    test_fraction : float, default 0.2
-        Part to test on, where the corpus gives neither split nor folds.
-    say : callable, optional
-        Takes a line for the user.
-
-    Returns
-    -------
-    Division
-        A split that the corpus gives is honoured, and it is said aloud where a group lies on both
-        sides; one that is drawn never cuts through a group.
-
-    Raises
-    ------
-    DataError
-        If a class is on the test side only, is too small to be divided, or there is no such fold.
-    """
-    parts = np.array(corpus.parts or [""] * len(corpus))
-    if test_fold is not None and (corpus.parts is not None or corpus.folds is None):
-        raise DataError(
-            f"{corpus.name}: gives {'a split' if corpus.parts else 'no folds'}; there is no fold to choose"
-        )
-    if corpus.parts is not None:
-        is_test, is_validation = parts == "test", parts == "validation"
-        how = "the manifest's split"
-    else:
-        is_validation = np.zeros(len(corpus), dtype=bool)
-        if corpus.folds is not None:
-            names = _sorted_folds(corpus.folds)
-            test_fold = names[-1] if test_fold is None else test_fold
-            if test_fold not in names:
-                raise DataError(f"{corpus.name}: no fold {test_fold!r}; there are {', '.join(names)}")
-            is_test = np.array(corpus.folds) == test_fold
-            how = f"test on fold {test_fold} of {', '.join(names)}"
-        else:
-            is_test = _draw_test(corpus, test_fraction, rng)
-            how = f"drawn by {corpus.group_column}" if corpus.groups else "drawn, stratified by class"
-    division = _division(corpus, is_test, is_validation, say)
-    say(
-        f"{corpus.name}: {len(corpus)} clips of {len(set(corpus.labels))} classes; "
-        f"{len(division.training)} to train, {len(division.validation) or 'some of them'} to validate, "
-        f"{len(division.test)} to test ({how})"
-    )
-    return division
-
-
-def _draw_test(corpus: Corpus, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    if not 0 <= fraction < 1:
-        raise DataError(f"the test fraction lies in [0, 1), not {fraction!r}")
-    if fraction == 0:
-        return np.zeros(len(corpus), dtype=bool)
-    for label, clips in Counter(corpus.labels).items():
-        if clips < 2:
-            path = corpus.paths[corpus.labels.index(label)]
-            raise DataError(
-                f"{path}: the only clip of class {label!r}, which cannot be both trained and tested on; add "
-                "recordings, remove the class, or train without a test (--test-fraction 0)"
-            )
-    is_test = hold_out(corpus.labels, fraction, rng, corpus.groups, minimum=1)
-    if not is_test.any():
-        raise DataError(
-            f"{corpus.name}: no {corpus.group_column} can be spared for a test without emptying a class; "
-            f"add recordings of other {corpus.group_column}s, or train without a test (--test-fraction 0)"
-        )
-    return is_test
-
-
-def _division(corpus: Corpus, is_test: np.ndarray, is_validation: np.ndarray, say: Say) -> Division:
-    """Check a division, and say what should be known about it."""
-    labels = np.array(corpus.labels)
-    is_training = ~is_test & ~is_validation
-    clips = Counter(labels[is_training].tolist())
-    for label in sorted(set(corpus.labels) - set(clips)):
-        path = corpus.paths[corpus.labels.index(label)]
-        raise DataError(
-            f"{path}: class {label!r} has no clip to train on; add recordings or remove the class"
-        )
-    if len(clips) < 2:
-        raise DataError(
-            f"{corpus.name}: all clips are of class {labels[0]!r}; at least two classes are needed"
-        )
-    for label, number in sorted(clips.items()):
-        if number == 1:
-            say(f"warning: class {label!r} has one clip to train on; it will hardly be recognised")
-    disjoint = False
-    if corpus.groups is not None:
-        groups = np.array(corpus.groups)
-        shared = sorted(set(groups[is_test]) & set(groups[~is_test]))
-        disjoint = not shared
-        if shared:
-            say(
-                f"warning: {len(shared)} {corpus.group_column}(s) are on both sides of the given split "
-                f"({', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}): "
-                "the figures say nothing about new ones"
-            )
-    training, validation, test = map(np.flatnonzero, (is_training, is_validation, is_test))
-    return Division(training, validation, test, disjoint)
-
-
 def _hint_at_new_groups(corpus: Corpus, classifier: AudioClassifier, division: Division, say: Say) -> None:
     new_speakers = corpus.group_column == "speaker" and division.groups_disjoint and len(division.test)
     if new_speakers and classifier.features.clip_normalisation == "none":
         say("hint: the test speakers are new; --clip-normalisation mean-variance often helps there")
-
-
-def _divisions(corpus: Corpus, folds: str, say: Say) -> list[tuple[str, Division]]:
-    """One named division per fold."""
-    nobody = np.zeros(len(corpus), dtype=bool)
-    if folds == "split" and corpus.parts is not None:
-        parts = np.array(corpus.parts)
-        return [("test", _division(corpus, parts == "test", parts == "validation", say))]
-    column = None
-    if folds == "fold":
-        column = corpus.folds
-    elif folds == corpus.group_column:
-        column = corpus.groups
-    if column is None:
-        raise DataError(f"{corpus.name}: has no column {folds!r} to make folds of")
-    names = _sorted_folds(column)
-    if len(names) < 2:
-        raise DataError(f"{corpus.name}: only one {folds}, {names[0]!r}; at least two are needed")
-    return [(name, _division(corpus, np.array(column) == name, nobody, say)) for name in names]
-
-
-def _sorted_folds(column: Sequence[str]) -> list[str]:
-    """Distinct names, numbers in numerical order."""
-    return sorted(
-        set(column), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
-    )
 
 
 def _features(
@@ -388,6 +266,13 @@ def _train_and_test(
         return [features[n] for n in indices], [corpus.labels[n] for n in indices]
 
     training, validation, test = map(good, (division.training, division.validation, division.test))
+    trained = {corpus.labels[n] for n in training}
+    for n in (*validation, *test):
+        if corpus.labels[n] not in trained:
+            raise DataError(
+                f"{corpus.paths[n]}: none of the recordings of class {corpus.labels[n]!r} to train on can be "
+                "used; mend one, or remove the class"
+            )
     groups = [corpus.groups[n] for n in training] if corpus.groups and division.groups_disjoint else None
     classifier.fit(*data(training), groups, data(validation) if validation else None)
     result = _test(corpus, classifier, test, features)

@@ -5,9 +5,11 @@ never runs code.
 """
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,27 @@ from lstm_scratch.errors import ModelFileError
 # same model is to be the same bytes.
 METADATA_KEY = "lstm-scratch"
 FORMAT_VERSION = 1
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written, before something long begins.
+
+    Parameters
+    ----------
+    path : path
+        Where the file is to be. Folders above it are made.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 @contextlib.contextmanager
@@ -65,7 +88,11 @@ def save_model(
     description : dict
         Anything that JSON can hold.
     """
-    text = json.dumps({"format_version": FORMAT_VERSION} | description, sort_keys=True)
+    text = json.dumps(
+        {"format_version": FORMAT_VERSION} | description,
+        sort_keys=True,
+        default=lambda number: number.item(),  # numpy's, from a parameter grid
+    )
     arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     with atomic_write(path) as part:
         part.write_bytes(save(arrays, {METADATA_KEY: text}))
@@ -103,8 +130,13 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
             f"{path}: not a whole safetensors file ({error}); copy it again or train anew"
         ) from None
     if METADATA_KEY not in metadata:
-        raise ModelFileError(f"{path}: a safetensors file, but no lstm-scratch model")
-    description = json.loads(metadata[METADATA_KEY])
+        raise ModelFileError(
+            f"{path}: a safetensors file, but no lstm-scratch model; `lstm-scratch train` makes one"
+        )
+    try:
+        description = dict(json.loads(metadata[METADATA_KEY]))
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: damaged description ({error}); copy it again or train anew") from None
     version = description.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ModelFileError(

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 DPI = 150
 
 
+def check_plots() -> None:
+    """Make sure that pictures can be drawn, before something long begins.
+
+    Raises
+    ------
+    UserError
+        If matplotlib is not installed.
+    """
+    _figure(1, 1)
+
+
 def plot_confusion(
     path: str | os.PathLike[str], confusion: ArrayLike, classes: Sequence[Any], title: str
 ) -> None:
@@ -47,8 +58,9 @@ def plot_confusion(
         colour = "white" if part[row, column] > 0.5 else "black"
         axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour)
     ticks = np.arange(len(classes))
-    axes.set_xticks(ticks, [str(name) for name in classes], rotation=45, ha="right")
-    axes.set_yticks(ticks, [str(name) for name in classes])
+    names = [str(name) for name in classes]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", parse_math=False)  # a $ is a $
+    axes.set_yticks(ticks, names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axes, label="part of the true class", shrink=0.8)
     with atomic_write(path) as part_file:
@@ -88,6 +100,7 @@ def plot_training(path: str | os.PathLike[str], history: Sequence[dict[str, Any]
             best = int(np.argmin([epoch["validation_loss"] for epoch in history]))
             axes.plot(epochs[best], values[best], "o", color="C1", label="kept")
         axes.set(xlabel="epoch", ylabel="accuracy, %" if name == "accuracy" else "loss, nats")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)

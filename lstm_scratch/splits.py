@@ -50,18 +50,21 @@ def hold_out(
     def excess(held: np.ndarray) -> float:
         return float(np.abs(held - wanted).sum() + abs(held.sum() - wanted.sum()))
 
+    order = rng.permutation(len(clips_of))
     least, smallest = np.inf, None  # the group to hold out if none comes closer
-    for group in rng.permutation(len(clips_of)):
-        clips = clips_of[group]
-        after = held + np.bincount(classes[clips], minlength=len(total))
-        if np.any((after > held) & (after >= total)):
-            continue
-        change = excess(after) - excess(held)
-        if change < 0:
-            held = after
-            mask[clips] = True
-        elif change < least:
-            least, smallest = change, clips
+    for may_overshoot in (False, True):  # first fill every class, then round so that the sum fits
+        for group in order:
+            clips = clips_of[group]
+            after = held + np.bincount(classes[clips], minlength=len(total))
+            empties_a_class = np.any((after > held) & (after >= total))
+            if mask[clips[0]] or empties_a_class or (np.any(after > wanted) and not may_overshoot):
+                continue
+            change = excess(after) - excess(held)
+            if change < -1e-9:  # less is rounding
+                held = after
+                mask[clips] = True
+            elif change < least:
+                least, smallest = change, clips
     if not mask.any() and smallest is not None and wanted.any():
         mask[smallest] = True
     return mask

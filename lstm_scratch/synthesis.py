@@ -7,12 +7,15 @@ is therefore rendered in one fixed order by a fresh process, `python -m lstm_scr
 
 import csv
 import ctypes
+import importlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -72,12 +75,15 @@ def spoken_digits(folder: str | os.PathLike[str]) -> Path:
         return manifest
     if folder.exists():
         raise UserError(f"{folder}: is there, but holds no manifest.csv; remove it or name another folder")
+    _import_synthesizer()
     part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
-        command = [sys.executable, "-m", "lstm_scratch.synthesis", str(part)]
+        command = [sys.executable, "-P", "-m", "lstm_scratch.synthesis", str(part)]
         process = subprocess.run(command, check=False)
         if process.returncode != 0:
-            raise UserError(f"{folder}: the synthesizer failed with exit status {process.returncode}")
+            raise UserError(
+                f"{folder}: the synthesizer failed with exit status {process.returncode} (see above)"
+            )
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -95,7 +101,7 @@ def render(folder: Path) -> None:
     Raises
     ------
     UserError
-        If the synthesizer is not installed, or refuses to start.
+        If the synthesizer refuses to start.
     """
     library, sample_rate, voices = _open_synthesizer()
     spoken: list[np.ndarray] = []
@@ -132,12 +138,16 @@ def render(folder: Path) -> None:
         csv.writer(file).writerows(rows)
 
 
-def _open_synthesizer() -> tuple[ctypes.CDLL, int, list[str]]:
-    """Start eSpeak NG: its library, its sample rate in Hz, and the names of its voice variants."""
+def _import_synthesizer() -> ModuleType:
     try:
-        import espeakng_loader
+        return importlib.import_module("espeakng_loader")
     except ImportError:
         raise UserError("the demo needs a speech synthesizer: pip install 'lstm-scratch[demo]'") from None
+
+
+def _open_synthesizer() -> tuple[ctypes.CDLL, int, list[str]]:
+    """Start eSpeak NG: its library, its sample rate in Hz, and the names of its voice variants."""
+    espeakng_loader = _import_synthesizer()
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = Path(espeakng_loader.get_data_path())
     library.espeak_Synth.argtypes = [
@@ -159,7 +169,8 @@ def _open_synthesizer() -> tuple[ctypes.CDLL, int, list[str]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent process tells of a Ctrl-C
     try:
         render(Path(sys.argv[1]))
     except UserError as error:
-        sys.exit(f"lstm-scratch: error: {error}")
+        sys.exit(str(error))

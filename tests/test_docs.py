@@ -16,7 +16,7 @@ CHECKS = {"GL08", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "SS01"
 PARAMETERS_ELSEWHERE = {
     "lstm_scratch.audio.AudioClassifier",
     "lstm_scratch.audio.Extraction",
-    "lstm_scratch.experiments.Division",
+    "lstm_scratch.division.Division",
     "lstm_scratch.layers.pooling.PoolingCache",
     "lstm_scratch.layers.stack.StackCache",
     "lstm_scratch.lstm.LSTMCache",

@@ -17,7 +17,7 @@ FLOORS = [
     {"layers/stack"},
     {"network"},
     {"training"},
-    {"classifier", "plots", "synthesis"},
+    {"classifier", "plots", "synthesis", "division"},
     {"audio"},
     {"experiments"},
     {"demo"},

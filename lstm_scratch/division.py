@@ -1,0 +1,243 @@
+"""Which clips train, which validate and which test: what a corpus says itself, or what is drawn."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstm_scratch.corpus import Corpus
+from lstm_scratch.errors import DataError
+from lstm_scratch.splits import hold_out
+
+Say = Callable[[str], None]  # takes a line for the user
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which clips of a corpus serve which purpose, as indices."""
+
+    training: np.ndarray
+    validation: np.ndarray  # empty: the classifier takes it from the training part
+    test: np.ndarray  # empty: there is no test
+    groups_disjoint: bool  # nobody who is tested was heard in training
+    test_fold: str | None = None  # which of the corpus's folds the test is
+
+
+def divide(
+    corpus: Corpus,
+    rng: np.random.Generator,
+    test_fold: str | None = None,
+    test_fraction: float = 0.2,
+    say: Say = lambda line: None,
+) -> Division:
+    """Part a corpus into training, validation and test, as it says itself, or by lot.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The recordings.
+    rng : numpy.random.Generator
+        Source of the lots.
+    test_fold : str, optional
+        The fold to test on, where the corpus has folds. By default the last one.
+    test_fraction : float, default 0.2
+        Part to test on, where the corpus gives neither split nor folds.
+    say : callable, optional
+        Takes a line for the user.
+
+    Returns
+    -------
+    Division
+        A split that the corpus gives is honoured, and it is said aloud where a group lies on both
+        sides; one that is drawn never cuts through a group.
+
+    Raises
+    ------
+    DataError
+        If a class is on the test side only, is too small to be divided, or there is no such fold.
+    """
+    parts = np.array(corpus.parts or [""] * len(corpus))
+    if test_fold is not None and (corpus.parts is not None or corpus.folds is None):
+        raise DataError(
+            f"{corpus.name}: gives {'a split' if corpus.parts else 'no folds'}; there is no fold to choose"
+        )
+    if corpus.parts is not None:
+        is_test, is_validation = parts == "test", parts == "validation"
+        how = "the manifest's split"
+    else:
+        is_validation = np.zeros(len(corpus), dtype=bool)
+        if corpus.folds is not None:
+            names = _sorted_folds(corpus.folds)
+            test_fold = names[-1] if test_fold is None else test_fold
+            if test_fold not in names:
+                raise DataError(f"{corpus.name}: no fold {test_fold!r}; there are {', '.join(names)}")
+            is_test = np.array(corpus.folds) == test_fold
+            how = f"test on fold {test_fold} of {', '.join(names)}"
+        else:
+            is_test = _draw_test(corpus, test_fraction, rng)
+            how = f"drawn by {corpus.group_column}" if corpus.groups else "drawn, stratified by class"
+    division = _division(corpus, is_test, is_validation, say, test_fold)
+    say(
+        f"{corpus.name}: {len(corpus)} clips of {len(set(corpus.labels))} classes; "
+        f"{len(division.training)} to train, {len(division.validation) or 'some of them'} to validate, "
+        f"{len(division.test)} to test ({how})"
+    )
+    return division
+
+
+def _draw_test(corpus: Corpus, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    if not 0 <= fraction < 1:
+        raise DataError(f"the test fraction lies in [0, 1), not {fraction!r}")
+    if fraction == 0:
+        return np.zeros(len(corpus), dtype=bool)
+    for label, clips in Counter(corpus.labels).items():
+        if clips < 2:
+            path = corpus.paths[corpus.labels.index(label)]
+            raise DataError(
+                f"{path}: the only clip of class {label!r}, which cannot be both trained and tested on; add "
+                "recordings, remove the class, or train without a test (--test-fraction 0)"
+            )
+    is_test = hold_out(corpus.labels, fraction, rng, corpus.groups, minimum=1)
+    if not is_test.any():
+        raise DataError(
+            f"{corpus.name}: no {corpus.group_column} can be spared for a test without emptying a class; "
+            f"add recordings of other {corpus.group_column}s, or train without a test (--test-fraction 0)"
+        )
+    return is_test
+
+
+def divisions(corpus: Corpus, folds: str, say: Say = lambda line: None) -> list[tuple[str, Division]]:
+    """Part a corpus once for every fold.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The recordings.
+    folds : {"split", "fold", "speaker", "source", "group"}
+        The corpus's own split (one fold), its folds, or leave out one group at a time.
+    say : callable, optional
+        Takes a line for the user.
+
+    Returns
+    -------
+    list of tuple (str, Division)
+        The name of each test part, and its division.
+
+    Raises
+    ------
+    DataError
+        If the corpus has no such column, or a class would be on the test side only.
+    """
+    nobody = np.zeros(len(corpus), dtype=bool)
+    if folds == "split" and corpus.parts is not None:
+        parts = np.array(corpus.parts)
+        if "test" not in parts:
+            raise DataError(f"{corpus.name}: has no test rows to test on")
+        return [("test", _division(corpus, parts == "test", parts == "validation", say))]
+    column = None
+    if folds == "fold":
+        column = corpus.folds
+    elif folds == corpus.group_column:
+        column = corpus.groups
+    if column is None:
+        raise DataError(f"{corpus.name}: has no column {folds!r} to make folds of")
+    names = _sorted_folds(column)
+    if len(names) < 2:
+        raise DataError(f"{corpus.name}: only one {folds}, {names[0]!r}; at least two are needed")
+    return [(name, _division(corpus, np.array(column) == name, nobody, say)) for name in names]
+
+
+def evaluated_part(
+    corpus: Corpus,
+    part: str | None = None,
+    test_fold: str | None = None,
+    default_fold: str | None = None,
+    say: Say = lambda line: None,
+) -> Corpus:
+    """Select the part of a corpus on which a trained model is to be tested.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The recordings.
+    part : {"test", "validation", "training", "all"}, optional
+        Which rows of a manifest that gives a split. By default the test rows, if there are any.
+    test_fold : str, optional
+        Which rows of a manifest that gives folds and no split.
+    default_fold : str, optional
+        The fold taken if neither is given.
+    say : callable, optional
+        Takes a line for the user.
+
+    Returns
+    -------
+    Corpus
+        Those rows.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    parts = list(corpus.parts or ())
+    folds = list(corpus.folds or ()) if corpus.parts is None else []
+    if part not in (None, "all", *parts):
+        raise DataError(f"{corpus.name}: has no {part} rows; --part all takes what there is")
+    if part is None and "test" in parts:
+        part = "test"
+    if part in parts:
+        chosen, name = [own == part for own in parts], f"{part} rows"
+    elif test_fold is not None or (part is None and folds and default_fold is not None):
+        test_fold = test_fold if test_fold is not None else default_fold
+        if test_fold not in folds:
+            there = f"there are {', '.join(_sorted_folds(folds))}" if folds else "it gives no folds"
+            raise DataError(f"{corpus.name}: no fold {test_fold!r}; {there}")
+        chosen, name = [own == test_fold for own in folds], f"rows of fold {test_fold}"
+    else:
+        if part is None:
+            say(f"{corpus.name} gives no test part: testing all, even what the model was trained on")
+        return corpus
+    say(f"testing the {sum(chosen)} {name} of {len(corpus)}; --part all takes all")
+    return corpus.take(np.flatnonzero(chosen))
+
+
+def _division(
+    corpus: Corpus, is_test: np.ndarray, is_validation: np.ndarray, say: Say, test_fold: str | None = None
+) -> Division:
+    """Check a division, and say what should be known about it."""
+    labels = np.array(corpus.labels)
+    is_training = ~is_test & ~is_validation
+    clips = Counter(labels[is_training].tolist())
+    for label in sorted(set(corpus.labels) - set(clips)):
+        path = corpus.paths[corpus.labels.index(label)]
+        raise DataError(
+            f"{path}: class {label!r} has no clip to train on; add recordings or remove the class"
+        )
+    if len(clips) < 2:
+        raise DataError(
+            f"{corpus.name}: all clips are of class {corpus.labels[0]!r}; at least two classes are needed"
+        )
+    for label, number in sorted(clips.items()):
+        if number == 1:
+            say(f"warning: class {label!r} has one clip to train on; it will hardly be recognised")
+    disjoint = False
+    if corpus.groups is not None:
+        groups = np.array(corpus.groups)
+        shared = sorted(set(groups[is_test]) & set(groups[~is_test]))
+        disjoint = not shared
+        if shared:
+            say(
+                f"warning: {len(shared)} {corpus.group_column}(s) are on both sides of the given split "
+                f"({', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}): "
+                "the figures say nothing about new ones"
+            )
+    training, validation, test = map(np.flatnonzero, (is_training, is_validation, is_test))
+    return Division(training, validation, test, disjoint, test_fold)
+
+
+def _sorted_folds(column: Sequence[str]) -> list[str]:
+    """Distinct names, numbers in numerical order."""
+    return sorted(
+        set(column), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+    )

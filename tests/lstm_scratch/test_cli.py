@@ -1,0 +1,392 @@
+"""The command line: results on stdout, the rest on stderr, options that arrive, the same bits for a seed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from lstm_scratch import progress
+from lstm_scratch.audio import AudioClassifier
+from lstm_scratch.cli import main
+
+SCRIPT = Path(sys.executable).with_name("lstm-scratch")
+COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict", "info"]
+
+
+@pytest.fixture
+def split(tones, tmp_path, write_manifest):
+    """A manifest of `tones`: clips 0 to 4 train, 5 to 7 test, by three speakers that are in both."""
+    rows = [
+        (path, path.parent.name, f"s{n % 3}", "test" if n % 8 >= 5 else "train")
+        for n, path in enumerate(sorted(tones.glob("*/*.wav")))
+    ]
+    return write_manifest(tmp_path / "data" / "list.csv", "path,label,speaker,split", rows)
+
+
+# The console script, in a process of its own.
+
+
+def test_the_console_script_trains_as_the_function_does(run, tones, tiny_options, tmp_path):
+    """A fresh process gives the same bytes too."""
+    run("train", tones, "-o", tmp_path / "here.safetensors", "--seed", 3)
+    command = [SCRIPT, "train", *tiny_options, tones, "-o", "there.safetensors", "--seed", "3", "--json"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(process.stdout)["model"] == "there.safetensors"
+    assert "lstm-scratch predict there.safetensors" in process.stderr
+    assert (tmp_path / "there.safetensors").read_bytes() == (tmp_path / "here.safetensors").read_bytes()
+
+
+def test_a_reader_that_had_enough_brings_no_traceback(model, tones):
+    files = sorted(tones.glob("*/*.wav"))
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [SCRIPT, "predict", model, *files], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (process.returncode, process.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_is_there_for_every_command(capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert end.value.code == (0 if arguments else 2)
+    shown = out if arguments else err
+    words = {"train": ["--seed", "--skip-bad", "--frame-ms", "--sample-rate-hz"], "predict": ["--top"]}
+    for word in words.get(arguments[0] if arguments else "", []):
+        assert word in shown
+    if "--help" in arguments[:1]:
+        assert all(name in shown for name in COMMANDS)
+
+
+# Training.
+
+
+def test_train_prints_one_json_object_whose_figures_fit_together(run, split, tmp_path):
+    outcome = run("train", split, "-o", tmp_path / "m.safetensors", "--json", "--seed", 7)
+    assert outcome.status == 0
+    assert outcome.out.count("\n") == 1
+    result = json.loads(outcome.out)
+    assert (result["n"], result["seed"], result["sample_rate_hz"]) == (9, 7, 8000)
+    assert list(result["classes"]) == ["falling", "rising", "steady"]
+    assert all(c["training"] + c["validation"] == 5 and c["test"] == 3 for c in result["classes"].values())
+    assert result["accuracy"] == sum(c["correct"] for c in result["classes"].values()) / 9
+    assert result["uar"] == pytest.approx(
+        np.mean([c["correct"] / c["test"] for c in result["classes"].values()])
+    )
+    assert result["accuracy"] > 0.6, "tones are easily told apart"
+    loaded = AudioClassifier.load(tmp_path / "m.safetensors")
+    assert result["parameters"] == loaded.n_parameters_
+    assert result["seconds"] > 0
+    assert "warning: 3 speaker(s) are on both sides of the given split (s0, s1, s2)" in outcome.err
+
+
+def test_results_are_on_stdout_and_the_rest_on_stderr(run, split, tmp_path):
+    result = json.loads(run("train", split, "-o", tmp_path / "a.safetensors", "--json").out)
+    outcome = run("train", split, "-o", tmp_path / "b.safetensors")
+    lines = outcome.out.splitlines()
+    assert lines[0].split() == ["class", "train", "valid", "test", "right"]
+    for line, (name, counts) in zip(lines[1:], result["classes"].items(), strict=False):
+        parts = ("training", "validation", "test", "correct")
+        assert line.split() == [name, *(str(counts[part]) for part in parts)]
+    figures = f"accuracy {100 * result['accuracy']:.2f} %, UAR {100 * result['uar']:.2f} % of 9 test clips; "
+    assert lines[4].startswith(f"{figures}{result['parameters']:,} parameters")
+    assert len(lines) == 5
+    assert f"{split}: 24 clips of 3 classes" in outcome.err
+    assert f"saved {tmp_path / 'b.safetensors'}" in outcome.err
+    assert "accuracy" not in outcome.err
+
+
+def test_progress_is_on_stderr_with_loss_accuracy_and_time_left(run, tones, tmp_path, monkeypatch):
+    tqdm = progress.tqdm
+    monkeypatch.setattr(progress, "tqdm", lambda **given: tqdm(**given | {"delay": 0, "mininterval": 0}))
+    outcome = run("train", tones, "-o", tmp_path / "m", "--json", "--patience-epochs", 99)
+    json.loads(outcome.out)
+    bars = outcome.err.replace("\r", "\n").splitlines()
+    assert any("features: 100%" in bar and "24/24" in bar for bar in bars)
+    last = next(bar for bar in reversed(bars) if bar.startswith("training:"))
+    for word in ("12/12", "loss=", "validation loss=", "accuracy=", "<"):
+        assert word in last
+
+
+def test_without_a_test_the_model_is_saved_and_no_accuracy_is_claimed(run, tones, tmp_path):
+    outcome = run("train", tones, "-o", tmp_path / "m.safetensors", "--test-fraction", 0)
+    assert (outcome.status, "accuracy" in outcome.out) == (0, False)
+    assert "no test; " in outcome.out
+    outcome = run("train", tones, "-o", tmp_path / "n.safetensors", "--test-fraction", 0, "--json")
+    result = json.loads(outcome.out)
+    assert (result["accuracy"], result["uar"], result["n"]) == (None, None, 0)
+    clips = AudioClassifier.load(tmp_path / "m.safetensors").card_["clips"]
+    assert sum(counts["training"] + counts["validation"] for counts in clips.values()) == 24
+
+
+def test_the_fold_asked_for_is_tested(run, tones, tmp_path, write_manifest):
+    files = sorted(tones.glob("*/*.wav"))
+    rows = [(path, path.parent.name, "small" if path.stem in "01" else "large") for path in files]
+    manifest = write_manifest(tmp_path / "list.csv", "path,label,fold", rows)
+    for fold, n in (("small", 6), ("large", 18)):
+        outcome = run(
+            "train", manifest, "-o", tmp_path / f"{fold}.safetensors", "--test-fold", fold, "--json"
+        )
+        assert json.loads(outcome.out)["n"] == n
+
+
+def test_a_seed_decides_every_bit_of_the_model(run, tones, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("train", tones, "-o", tmp_path / name, "--seed", seed).status == 0
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+    one, two = (AudioClassifier.load(tmp_path / name) for name in "ac")
+    assert not np.array_equal(one.params_["linear.weight"], two.params_["linear.weight"])
+
+
+def test_overwrite_replaces_the_model_that_is_there(run, tones, tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"old")
+    assert run("train", tones, "-o", path, "--overwrite", "--epochs", 1).status == 0
+    assert AudioClassifier.load(path).classes_.tolist() == ["falling", "rising", "steady"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+OPTIONS = {
+    "--hidden-size": ("hidden_size", 5),
+    "--num-layers": ("num_layers", 2),
+    "--dropout": ("dropout", 0.25),
+    "--batch-size": ("batch_size", 7),
+    "--learning-rate": ("learning_rate", 0.003),
+    "--weight-decay": ("weight_decay", 0.02),
+    "--label-smoothing": ("label_smoothing", 0.05),
+    "--validation-fraction": ("validation_fraction", 0.3),
+    "--pooling": ("pooling", "attention"),
+    "--schedule": ("schedule", "constant"),
+    "--class-weight": ("class_weight", "balanced"),
+    "--epochs": ("epochs", 2),
+    "--patience-epochs": ("patience", 9),
+    "--sample-rate-hz": ("sample_rate", 7000),
+    "--seed": ("random_state", 11),
+}
+FEATURE_OPTIONS = {
+    "--features": ("kind", "log-mel"),
+    "--frame-ms": ("frame_ms", 20.0),
+    "--hop-ms": ("hop_ms", 8.0),
+    "--n-mels": ("n_mels", 15),
+    "--f-min-hz": ("f_min_hz", 50.0),
+    "--f-max-hz": ("f_max_hz", 3000.0),
+    "--delta-order": ("delta_order", 2),
+    "--stack-frames": ("stack", 3),
+    "--clip-normalisation": ("clip_normalisation", "mean-variance"),
+}
+
+
+def test_every_option_reaches_the_model(run, tones, tmp_path):
+    path = tmp_path / "m.safetensors"
+    given = [word for option, (_, value) in (OPTIONS | FEATURE_OPTIONS).items() for word in (option, value)]
+    assert run("train", tones, "-o", path, *given, "--no-bidirectional").status == 0
+    about = json.loads(run("info", path, "--json").out)
+    features = about["parameters"].pop("features")
+    assert {name: about["parameters"][name] for name, _ in OPTIONS.values()} == dict(OPTIONS.values())
+    assert {name: features[name] for name, _ in FEATURE_OPTIONS.values()} == dict(FEATURE_OPTIONS.values())
+    assert about["parameters"]["bidirectional"] is False
+    assert (about["sample_rate"], len(about["history"])) == (7000, 2)
+    loaded = AudioClassifier.load(path)
+    assert loaded.params_["linear.weight"].shape == (3, 5)
+    assert loaded.n_features_in_ == 15 * 3 * 3
+
+
+def test_mfcc_are_as_many_as_asked_for(run, tones, tmp_path):
+    assert run("train", tones, "-o", tmp_path / "m", "--n-mfcc", 5, "--epochs", 1).status == 0
+    assert json.loads(run("info", tmp_path / "m", "--json").out)["parameters"]["features"]["n_mfcc"] == 5
+    assert AudioClassifier.load(tmp_path / "m").n_features_in_ == 5 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--hidden-size", 0, "hidden_size"),
+        ("--hidden-size", -3, "hidden_size"),
+        ("--num-layers", 0, "num_layers"),
+        ("--dropout", 1.5, "dropout"),
+        ("--dropout", "nan", "dropout"),
+        ("--epochs", 0, "epochs"),
+        ("--patience-epochs", -1, "patience"),
+        ("--batch-size", 0, "batch_size"),
+        ("--learning-rate", 0, "learning_rate"),
+        ("--weight-decay", -1, "weight_decay"),
+        ("--label-smoothing", 1, "label_smoothing"),
+        ("--validation-fraction", 1, "validation_fraction"),
+        ("--test-fraction", 1, "test fraction"),
+        ("--seed", -1, "seed|random_state"),
+        ("--frame-ms", -1, "frame_ms"),
+        ("--frame-ms", "inf", "frame_ms"),
+        ("--hop-ms", 0, "hop_ms"),
+        ("--hop-ms", "inf", "hop_ms"),
+        ("--hop-ms", 0.01, "less than a sample"),
+        ("--n-mels", 0, "n_mels"),
+        ("--n-mels", 500, "500 mel bands are too many"),
+        ("--n-mfcc", 50, "n_mfcc"),
+        ("--n-mfcc", 0, "n_mfcc"),
+        ("--f-min-hz", 4000, "f_min_hz"),
+        ("--f-max-hz", 4001, "8000 Hz"),
+        ("--stack-frames", 0, "stack"),
+        ("--sample-rate-hz", 0, "sample.rate.*positive"),
+        ("--sample-rate-hz", -8000, "^(?!.*--skip-bad).*sample.rate.*positive"),
+    ],
+)
+def test_a_value_out_of_range_ends_in_one_line_and_nothing_is_written(
+    run, tones, tmp_path, option, value, said
+):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"old")
+    error = run("train", tones, "-o", path, "--overwrite", option, value).the_error()
+    assert re.search(said, error)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("option", [["--n-mels", "4.5"], ["--pooling", "median"], ["--no-such-option"]])
+def test_arguments_that_cannot_be_read_have_exit_status_2(capsys, tones, option):
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(tones), *option])
+    assert end.value.code == 2
+    assert f"lstm-scratch{'' if 'such' in option[0] else ' train'}: error: " in capsys.readouterr().err
+
+
+# Evaluating and cross-validating.
+
+
+def test_evaluate_finds_what_train_reported(run, split, tmp_path):
+    path = tmp_path / "m.safetensors"
+    trained = json.loads(run("train", split, "-o", path, "--epochs", 3, "--json").out)
+    outcome = run("evaluate", path, split, "--json")
+    assert outcome.out.count("\n") == 1
+    evaluated = json.loads(outcome.out)
+    for name in ("accuracy", "uar", "n", "confusion", "parameters"):
+        assert evaluated[name] == trained[name]
+    for name, counts in evaluated["classes"].items():
+        assert counts == {part: trained["classes"][name][part] for part in ("test", "correct")}
+    assert evaluated["seconds"] > 0
+    assert "testing the 9 test rows of 24" in outcome.err
+    text = run("evaluate", path, split).out
+    assert (
+        f"accuracy {100 * trained['accuracy']:.2f} %, UAR {100 * trained['uar']:.2f} % of 9 test clips"
+        in text
+    )
+
+
+@pytest.mark.parametrize(("part", "n"), [("training", 15), ("all", 24)])
+def test_evaluate_takes_the_part_asked_for(run, model, split, part, n):
+    result = json.loads(run("evaluate", model, split, "--part", part, "--json").out)
+    assert (result["n"], result["accuracy"]) == (n, 1)
+
+
+def test_cross_validation_by_speaker_is_reported_per_speaker_and_in_the_mean(run, split):
+    outcome = run("cross-validate", split, "--folds", "speaker", "--seeds", 2, "--json")
+    assert outcome.out.count("\n") == 1
+    result = json.loads(outcome.out)
+    assert (result["n"], result["seeds"]) == (24, [0, 1])
+    assert [(run["fold"], run["n"]) for run in result["folds"]] == [("s0", 8), ("s1", 8), ("s2", 8)] * 2
+    lines = run("cross-validate", split, "--folds", "speaker", "--seeds", 2).out.splitlines()
+    assert [line.split()[:4] for line in lines[:3]] == [
+        ["speaker", name, "accuracy", f"{100 * value:.2f}"]
+        for name, value in result["accuracy_by_fold"].items()
+    ]
+    for line, figure in zip(lines[3:5], ("accuracy", "uar"), strict=True):
+        assert line.split()[:2] == [figure, f"{100 * result[figure]:.2f}"]
+        assert f"mean of 2 seed(s) (standard deviation {100 * result[f'{figure}_sd']:.2f})" in line
+    assert lines[5].startswith(f"24 clips, {result['parameters']:,} parameters")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--folds", "source"], "no column 'source'"), (["--folds", "split", "--seeds", 0], "--seeds")],
+)
+def test_cross_validation_that_cannot_be_is_told(run, split, options, said):
+    assert said in run("cross-validate", split, *options).the_error()
+
+
+# Predicting.
+
+
+def test_predict_prints_a_line_per_file_the_most_probable_label_first(run, trained, model, tones):
+    files = [tones / "rising" / "1.wav", tones / "steady" / "6.wav"]
+    outcome = run("predict", model, *files)
+    assert (outcome.status, outcome.err) == (0, "")
+    for line, file, row in zip(outcome.out.splitlines(), files, trained.predict_proba(files), strict=True):
+        ranked = sorted(zip(row.tolist(), trained.classes_, strict=True), reverse=True)
+        assert line.split("\t") == [str(file), *(f"{label} {p:.3f}" for p, label in ranked)]
+        assert line.split("\t")[1].startswith(file.parent.name)
+
+
+@pytest.mark.parametrize(("top", "shown"), [(1, 1), (2, 2), (9, 3), (0, 1)])
+def test_predict_shows_as_many_labels_as_asked_for(run, model, tones, top, shown):
+    line = run("predict", model, tones / "rising" / "1.wav", "--top", top).out
+    assert len(line.split("\t")) == 1 + shown
+
+
+def test_predict_as_json_has_every_probability(run, trained, model, tones):
+    files = [tones / "falling" / "0.wav", tones / "rising" / "7.wav"]
+    outcome = run("predict", model, *files, "--json", "--top", 1)
+    assert outcome.out.count("\n") == 1
+    predictions = json.loads(outcome.out)["predictions"]
+    assert [(p["file"], p["label"]) for p in predictions] == [(str(f), f.parent.name) for f in files]
+    for prediction, row in zip(predictions, trained.predict_proba(files), strict=True):
+        wanted = dict(zip(trained.classes_.tolist(), row.tolist(), strict=True))
+        assert prediction["probabilities"] == pytest.approx(wanted, abs=1e-6)
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+# Telling what is in a model.
+
+
+def test_info_tells_what_is_in_a_model(run, trained, model):
+    text = run("info", model).out
+    assert f"{model}: AudioClassifier, {trained.n_parameters_:,} parameters" in text
+    for words in (
+        "sample rate: 8000 Hz",
+        "classes (3): falling, rising, steady",
+        "hidden_size=8",
+        "n_mfcc=8",
+    ):
+        assert words in text
+    assert f"trained: {len(trained.history_)} epochs" in text
+
+
+def test_info_as_json_is_the_description_and_the_size(run, trained, model):
+    outcome = run("info", model, "--json")
+    assert outcome.out.count("\n") == 1
+    about = json.loads(outcome.out)
+    assert about.pop("parameters_in_all") == trained.n_parameters_
+    assert about == json.loads(json.dumps(trained.describe()))
+
+
+# Pictures.
+
+
+def test_plots_are_drawn_where_asked_for(run, split, tmp_path):
+    path, folder = tmp_path / "m.safetensors", tmp_path / "new" / "plots"
+    assert run("train", split, "-o", path, "--plots", folder).status == 0
+    assert run("evaluate", path, split, "--plots", tmp_path / "test").status == 0
+    pictures = sorted(picture.relative_to(tmp_path).as_posix() for picture in tmp_path.rglob("*.png"))
+    assert pictures == ["new/plots/confusion.png", "new/plots/training.png", "test/confusion.png"]
+    images = {name: imread(tmp_path / name) for name in pictures}
+    for name, image in images.items():
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert image.min() < 0.5 < image.max()
+    assert np.array_equal(images["new/plots/confusion.png"], images["test/confusion.png"]), "the same figures"
+
+
+def test_without_matplotlib_plots_are_refused_before_the_training(run, split, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    outcome = run("train", split, "-o", tmp_path / "m.safetensors", "--plots", tmp_path / "plots")
+    assert "pip install 'lstm-scratch[plots]'" in outcome.the_error()
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert not (tmp_path / "plots").exists()
