@@ -166,7 +166,7 @@ def evaluated_part(
     test_fold : str, optional
         Which rows of a manifest that gives folds and no split.
     default_fold : str, optional
-        The fold taken if neither is given.
+        The fold taken if neither is given, where there is one of that name.
     say : callable, optional
         Takes a line for the user.
 
@@ -182,13 +182,15 @@ def evaluated_part(
     """
     parts = list(corpus.parts or ())
     folds = list(corpus.folds or ()) if corpus.parts is None else []
+    if test_fold is not None and corpus.parts is not None:
+        raise DataError(f"{corpus.name}: gives a split; there is no fold to choose")
     if part not in (None, "all", *parts):
         raise DataError(f"{corpus.name}: has no {part} rows; --part all takes what there is")
     if part is None and "test" in parts:
         part = "test"
     if part in parts:
         chosen, name = [own == part for own in parts], f"{part} rows"
-    elif test_fold is not None or (part is None and folds and default_fold is not None):
+    elif test_fold is not None or (part is None and default_fold in folds):
         test_fold = test_fold if test_fold is not None else default_fold
         if test_fold not in folds:
             there = f"there are {', '.join(_sorted_folds(folds))}" if folds else "it gives no folds"

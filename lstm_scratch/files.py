@@ -32,7 +32,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     path : path
-        Where the file is to be. Folders above it are made.
+        Where the file is to be.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    with tempfile.TemporaryFile(dir=there):
         pass
 
 

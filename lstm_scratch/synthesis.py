@@ -11,7 +11,6 @@ import importlib
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +78,8 @@ def spoken_digits(folder: str | os.PathLike[str]) -> Path:
     part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         command = [sys.executable, "-P", "-m", "lstm_scratch.synthesis", str(part)]
-        process = subprocess.run(command, check=False)
+        # In a session of its own a Ctrl-C does not reach it; `run` then ends it.
+        process = subprocess.run(command, check=False, start_new_session=True)
         if process.returncode != 0:
             raise UserError(
                 f"{folder}: the synthesizer failed with exit status {process.returncode} (see above)"
@@ -169,7 +169,6 @@ def _open_synthesizer() -> tuple[ctypes.CDLL, int, list[str]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent process tells of a Ctrl-C
     try:
         render(Path(sys.argv[1]))
     except UserError as error:
