@@ -173,6 +173,9 @@ class SequenceClassifier(Estimator):
                 self._class_weights(training[1]),
                 show,
             )
+            if len(history) < bar.total:
+                bar.set_description(f"training (of {bar.total}, ended early)")
+                bar.total = len(history)
         self.history_ = [dataclasses.asdict(epoch) for epoch in history]
         return self
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lstm_scratch.layers.pooling import POOLINGS
 from lstm_scratch.plots import check_plots, plot_confusion, plot_training
 from lstm_scratch.sound import FeatureError, LogMel, Mfcc
 
+PROGRAM = "lstm-scratch"
 DEFAULTS = AudioClassifier()
 
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error)
     except KeyboardInterrupt:
         message = "interrupted; no model was written"
-    print(f"lstm-scratch: error: {message}", file=sys.stderr)
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 1
 
 
@@ -64,7 +66,7 @@ def say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="lstm-scratch",
+        prog=PROGRAM,
         description="Classify recordings with an LSTM that needs no framework.",
         epilog="DATA is a folder with one folder of recordings per class, or a CSV manifest with the columns "
         "path,label[,speaker|source|group][,split|fold].",
@@ -218,8 +220,12 @@ def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
 def _demo(options: argparse.Namespace) -> None:
     result = run_demo(options.output, options.seed, say)
     _print(options, result, lambda: _print_result(result))
-    for line in result["next"]:
-        say(line)
+    say(f"model:    {result['model']}")
+    say(f"pictures: {' '.join(result['pictures'])}")
+    say("next, try:")
+    say(f"  {_program()} predict {result['model']} {result['example']}")
+    say(f"  {_program()} train YOUR_FOLDER -o mine.safetensors    (one folder of recordings per class)")
+    say(f"  {_program()} info {result['model']}")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -241,7 +247,7 @@ def _train(options: argparse.Namespace) -> None:
     result["model"] = str(options.output)
     _draw(options.plots, result, classifier.history_)
     _print(options, result, lambda: _print_result(result))
-    say(f"saved {options.output}; now try: lstm-scratch predict {options.output} FILE...")
+    say(f"saved {options.output}; next, try: {_program()} predict {options.output} FILE...")
 
 
 def _cross_validate(options: argparse.Namespace) -> None:
@@ -285,7 +291,7 @@ def _predict(options: argparse.Namespace) -> int:
     for prediction in label_files(_load(options.model), options.files, say):
         predictions.append(prediction)
         if "error" in prediction:
-            say(f"lstm-scratch: error: {prediction['error']}")
+            say(f"{PROGRAM}: error: {prediction['error']}")
         elif not options.json:
             ranked = list(prediction["probabilities"].items())[: max(1, options.top)]
             print(prediction["file"], *(f"{label} {p:.3f}" for label, p in ranked), sep="\t", flush=True)
@@ -310,6 +316,11 @@ def _info(options: argparse.Namespace) -> None:
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
 
     _print(options, about, show)
+
+
+def _program() -> str:
+    """Tell what to type to run this program again."""
+    return PROGRAM if shutil.which(PROGRAM) else sys.argv[0]
 
 
 def _load(path: Path) -> AudioClassifier:

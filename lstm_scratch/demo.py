@@ -26,7 +26,7 @@ def run_demo(folder: Path, seed: int, say: Say) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `experiments.train` returns, and ``model``, ``pictures`` and ``next``, lines for the user.
+        As `experiments.train` returns, and the paths ``model``, ``pictures`` and ``example``, a test clip.
 
     Raises
     ------
@@ -47,16 +47,9 @@ def run_demo(folder: Path, seed: int, say: Say) -> dict[str, Any]:
     title = f"digits of voices never heard: {100 * result['accuracy']:.1f} % of {result['n']} right"
     plot_confusion(confusion, result["confusion"], list(result["classes"]), title)
     plot_training(curve, classifier.history_, "training on synthetic digits")
-    example = next(p for p, part in zip(corpus.paths, corpus.parts or (), strict=True) if part == "test")
+    heard = zip(corpus.paths, corpus.parts or (), strict=True)
     return result | {
         "model": str(model),
         "pictures": [str(confusion), str(curve)],
-        "next": [
-            f"model:    {model}",
-            f"pictures: {confusion} {curve}",
-            "next, try:",
-            f"  lstm-scratch predict {model} {example}",
-            "  lstm-scratch train YOUR_FOLDER -o mine.safetensors    (one folder of recordings per class)",
-            f"  lstm-scratch info {model}",
-        ],
+        "example": str(next(path for path, part in heard if part == "test")),
     }
