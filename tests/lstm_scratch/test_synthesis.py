@@ -198,10 +198,8 @@ def test_the_demo_learns_digits_of_voices_never_heard_and_reuses_the_corpus(fold
 
     for words in ("1/3 corpus", "2/3 training", "3/3 saving", str(model), *map(str, pictures)):
         assert words in outcome.err
-    proposed = [
-        line.strip() for line in outcome.err.splitlines() if line.startswith("  lstm-scratch predict")
-    ]
-    _, *arguments = shlex.split(proposed[0])
+    (proposed,) = [line for line in outcome.err.splitlines() if " predict " in line]
+    _, *arguments = shlex.split(proposed)
     predicted = run(*arguments)
     assert predicted.status == 0
     assert predicted.out.split("\t")[1].split()[0] in DIGITS
