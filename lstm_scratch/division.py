@@ -78,10 +78,10 @@ def divide(
             is_test = _draw_test(corpus, test_fraction, rng)
             how = f"drawn by {corpus.group_column}" if corpus.groups else "drawn, stratified by class"
     division = _division(corpus, is_test, is_validation, say, test_fold)
+    validation = f", {len(division.validation)} to validate" if len(division.validation) else ""
     say(
         f"{corpus.name}: {len(corpus)} clips of {len(set(corpus.labels))} classes; "
-        f"{len(division.training)} to train, {len(division.validation) or 'some of them'} to validate, "
-        f"{len(division.test)} to test ({how})"
+        f"{len(division.training)} to train{validation}, {len(division.test)} to test ({how})"
     )
     return division
 

@@ -66,7 +66,7 @@ def train(
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
     features = _features(corpus, classifier, rate, skip_bad, say)
-    result = _train_and_test(corpus, classifier, division, features)
+    result = _train_and_test(corpus, classifier, division, features, say)
     result["seconds"] = time.perf_counter() - start
     classifier.card_ |= {
         "data": Path(corpus.name).name,
@@ -158,7 +158,11 @@ def label_files(
         for features in extraction.features:
             probabilities = classifier.predict_proba([features])[0].tolist()
             ranked = sorted(zip(probabilities, labels, strict=True), reverse=True)
-            yield {"file": str(file), "label": ranked[0][1], "probabilities": {l: p for p, l in ranked}}
+            yield {
+                "file": str(file),
+                "label": ranked[0][1],
+                "probabilities": {label: p for p, label in ranked},
+            }
 
 
 def cross_validate(
@@ -208,7 +212,7 @@ def cross_validate(
     for seed in seeds:
         for name, division in parted:
             fresh = type(classifier)(**classifier.get_params() | {"random_state": seed, "sample_rate": rate})
-            result = _train_and_test(corpus, fresh, division, features)
+            result = _train_and_test(corpus, fresh, division, features, say)
             if not result["n"]:
                 raise DataError(f"{corpus.name}: none of the recordings of {folds} {name} can be used")
             runs.append({"seed": seed, "fold": name} | result)
@@ -255,7 +259,11 @@ def _features(
 
 
 def _train_and_test(
-    corpus: Corpus, classifier: AudioClassifier, division: Division, features: dict[int, np.ndarray]
+    corpus: Corpus,
+    classifier: AudioClassifier,
+    division: Division,
+    features: dict[int, np.ndarray],
+    say: Say,
 ) -> dict[str, Any]:
     """Fit on the training clips that have features, test on the test clips that have."""
 
@@ -275,6 +283,8 @@ def _train_and_test(
             )
     groups = [corpus.groups[n] for n in training] if corpus.groups and division.groups_disjoint else None
     classifier.fit(*data(training), groups, data(validation) if validation else None)
+    if classifier.validation_fraction and classifier.history_[0]["validation_loss"] is None:
+        say("warning: no clips can be spared for a validation part; the last epoch is kept")
     result = _test(corpus, classifier, test, features)
     for label, counts in classifier.card_["clips"].items():
         result["classes"][label] |= counts
