@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that tells defaults, but no None or False."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False) or "(default:" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -71,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="DATA is a folder with one folder of recordings per class, or a CSV manifest with the columns "
         "path,label[,speaker|source|group][,split|fold].",
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version(PROGRAM)}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
@@ -80,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=about,
             description=about,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print the results as one JSON object")
@@ -92,7 +103,14 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("train", _train, "Train a model on DATA and test it on the part kept aside.")
     sub.add_argument("data", metavar="DATA", type=Path)
-    sub.add_argument("-o", "--output", type=Path, default=Path("model.safetensors"), metavar="MODEL")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("model.safetensors"),
+        metavar="MODEL",
+        help="where it is saved",
+    )
     sub.add_argument("--overwrite", action="store_true", help="replace MODEL if it is there")
     sub.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion.png and training.png there")
     sub.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
@@ -147,25 +165,26 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
 
     group = sub.add_argument_group("features")
-    group.add_argument("--features", choices=("mfcc", "log-mel"), default="mfcc")
+    group.add_argument("--features", choices=("mfcc", "log-mel"), default="mfcc", help="kind of features")
     group.add_argument(
         "--sample-rate-hz",
         type=int,
         metavar="HZ",
-        help="default: the recordings' lowest, at most 16000",
+        help="rate at which sound is analysed (default: the recordings' lowest, at most 16000)",
     )
-    for name, kind in (("frame-ms", float), ("hop-ms", float), ("n-mels", int), ("n-mfcc", int)):
-        default = getattr(DEFAULTS.features, name.replace("-", "_"))
-        group.add_argument(f"--{name}", type=kind, default=default, metavar="N")
-    group.add_argument("--f-min-hz", type=float, default=DEFAULTS.features.f_min_hz, metavar="HZ")
-    group.add_argument("--f-max-hz", type=float, metavar="HZ", help="default: half the sample rate")
-    group.add_argument("--delta-order", type=int, choices=(0, 1, 2), default=DEFAULTS.features.delta_order)
+    _add_numbers(
+        group,
+        DEFAULTS.features,
+        ("frame-ms", float, "length of a frame"),
+        ("hop-ms", float, "from one frame to the next"),
+        ("n-mels", int, "mel bands"),
+        ("n-mfcc", int, "cepstral coefficients"),
+        ("f-min-hz", float, "lower edge of the mel bands"),
+        ("f-max-hz", float, "their upper edge (default: half the sample rate)"),
+        ("delta-order", int, "append slopes (1) and curvatures (2)"),
+    )
     group.add_argument(
-        "--stack-frames",
-        type=int,
-        default=DEFAULTS.features.stack,
-        metavar="N",
-        help="frames per LSTM step",
+        "--stack-frames", type=int, default=DEFAULTS.features.stack, metavar="N", help="frames per LSTM step"
     )
     group.add_argument(
         "--clip-normalisation",
@@ -175,29 +194,52 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
     )
 
     group = sub.add_argument_group("network and training")
-    for name, kind in (
-        ("hidden-size", int),
-        ("num-layers", int),
-        ("dropout", float),
-        ("batch-size", int),
-        ("learning-rate", float),
-        ("weight-decay", float),
-        ("label-smoothing", float),
-        ("validation-fraction", float),
-    ):
-        default = getattr(DEFAULTS, name.replace("-", "_"))
-        group.add_argument(f"--{name}", type=kind, default=default, metavar="N")
-    group.add_argument("--bidirectional", action=argparse.BooleanOptionalAction, default=True)
-    group.add_argument("--pooling", choices=POOLINGS, default=DEFAULTS.pooling)
-    group.add_argument("--schedule", choices=("one-cycle", "constant"), default=DEFAULTS.schedule)
-    group.add_argument("--class-weight", choices=("none", "balanced"), default="none")
-    group.add_argument("--epochs", type=int, metavar="N", help="default: what makes 1000 updates, at least 8")
+    _add_numbers(
+        group,
+        DEFAULTS,
+        ("hidden-size", int, "hidden units per layer and direction"),
+        ("num-layers", int, "LSTM layers"),
+        ("dropout", float, "probability of dropping a value in training"),
+        ("epochs", int, "times through the data (default: what makes 1000 updates, at least 8)"),
+        ("batch-size", int, "clips per update"),
+        ("learning-rate", float, "of AdamW, at its peak"),
+        ("weight-decay", float, "of AdamW"),
+        ("label-smoothing", float, "part of a label spread over all classes"),
+        ("validation-fraction", float, "part of the training clips by which the best epoch is chosen"),
+    )
     group.add_argument(
         "--patience-epochs",
         type=int,
         metavar="N",
-        help="default: a quarter of the epochs, at least 5",
+        help="epochs without improvement after which it ends (default: a quarter of the epochs, at least 5)",
     )
+    group.add_argument(
+        "--bidirectional", action=argparse.BooleanOptionalAction, default=True, help="read backwards too"
+    )
+    group.add_argument(
+        "--pooling", choices=POOLINGS, default=DEFAULTS.pooling, help="how the steps become one vector"
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("one-cycle", "constant"),
+        default=DEFAULTS.schedule,
+        help="of the learning rate",
+    )
+    group.add_argument(
+        "--class-weight",
+        choices=("none", "balanced"),
+        default="none",
+        help="weight of each class in the loss",
+    )
+
+
+def _add_numbers(
+    group: argparse._ArgumentGroup, defaults: object, *numbers: tuple[str, Callable[[str], Any], str]
+) -> None:
+    """Add options named after fields of `defaults`."""
+    for name, kind, about in numbers:
+        default = getattr(defaults, name.replace("-", "_"))
+        group.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=about)
 
 
 def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
