@@ -47,8 +47,7 @@ def deltas(frames: np.ndarray, order: int = 1, width: int = 9) -> np.ndarray:
 def normalise_clip(frames: np.ndarray, kind: ClipNormalisation) -> np.ndarray:
     """Cepstral mean and variance normalisation over one clip.
 
-    It takes out the voice, the microphone and the room, as far as they are constant: a help for
-    speakers never heard in training, a loss where the speakers are known.
+    It takes out what is constant in a clip: the level, the microphone, the room, part of the voice.
 
     Parameters
     ----------

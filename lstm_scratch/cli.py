@@ -190,7 +190,7 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         "--clip-normalisation",
         choices=("none", "mean", "mean-variance"),
         default=DEFAULTS.features.clip_normalisation,
-        help="of every clip by itself; a help for new speakers",
+        help="of every feature over each clip",
     )
 
     group = sub.add_argument_group("network and training")

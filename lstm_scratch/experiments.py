@@ -61,7 +61,6 @@ def train(
     classifier.check_settings()
     rng = np.random.default_rng(np.random.SeedSequence(classifier.random_state).spawn(4)[3])
     division = divide(corpus, rng, test_fold, test_fraction, say)
-    _hint_at_new_groups(corpus, classifier, division, say)
     rate = classifier.sample_rate or common_sample_rate(corpus.paths)
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
@@ -206,7 +205,6 @@ def cross_validate(
     classifier.check_settings()
     rate = classifier.sample_rate or common_sample_rate(corpus.paths)
     parted = divisions(corpus, folds, say)
-    _hint_at_new_groups(corpus, classifier, parted[0][1], say)
     features = _features(corpus, classifier, rate, skip_bad, say)
     runs: list[dict[str, Any]] = []
     for seed in seeds:
@@ -233,12 +231,6 @@ def cross_validate(
         "seconds": time.perf_counter() - start,
         "folds": runs,
     }
-
-
-def _hint_at_new_groups(corpus: Corpus, classifier: AudioClassifier, division: Division, say: Say) -> None:
-    new_speakers = corpus.group_column == "speaker" and division.groups_disjoint and len(division.test)
-    if new_speakers and classifier.features.clip_normalisation == "none":
-        say("hint: the test speakers are new; --clip-normalisation mean-variance often helps there")
 
 
 def _features(

@@ -263,15 +263,6 @@ def test_without_a_test_there_are_no_figures(tone_corpus, tiny):
     assert sum(c["training"] + c["validation"] for c in result["classes"].values()) == 24
 
 
-def test_new_speakers_bring_a_hint_at_clip_normalisation(tone_corpus, tiny):
-    for groups, hinted in ((tone_corpus.groups, True), (["anna"] * 24, False)):
-        parts = ["test" if n % 4 == 3 else "training" for n in range(24)]
-        lines = []
-        corpus = Corpus("c", tone_corpus.paths, tone_corpus.labels, "speaker", groups, parts)
-        train(corpus, tiny(epochs=1), say=lines.append)
-        assert any("--clip-normalisation mean-variance" in line for line in lines) == hinted
-
-
 def test_the_lowest_rate_serves_a_mixed_corpus(tmp_path, tone_corpus, tiny, write_tone):
     high = [write_tone(tmp_path / f"{kind}.wav", kind, rate=44_100) for kind in ("rising", "falling")]
     corpus = Corpus("c", [*tone_corpus.paths, *high], [*tone_corpus.labels, "rising", "falling"])
@@ -536,4 +527,4 @@ def test_real_protocols_are_followed():
     division, lines = division_of(actors)
     assert division.groups_disjoint
     assert {actors.folds[n] for n in division.test} == {"5"}
-    assert any("hint" in line or "both sides" in line for line in lines) is False
+    assert not any("both sides" in line for line in lines)
