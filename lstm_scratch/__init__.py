@@ -3,18 +3,42 @@
 `lstm.py` is where to start reading; `AudioClassifier` is where to start using.
 """
 
-from lstm_scratch.audio import AudioClassifier
-from lstm_scratch.classifier import SequenceClassifier
-from lstm_scratch.layers.stack import LSTM
-from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init
-from lstm_scratch.network import Network
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lstm_scratch.version import __version__
+
+if TYPE_CHECKING:
+    from lstm_scratch.audio import AudioClassifier
+    from lstm_scratch.classifier import SequenceClassifier
+    from lstm_scratch.layers.stack import LSTM
+    from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init
+    from lstm_scratch.network import Network
 
 __all__ = [
     "LSTM",
     "AudioClassifier",
     "Network",
     "SequenceClassifier",
+    "__version__",
     "lstm_backward",
     "lstm_forward",
     "lstm_init",
 ]
+
+_MODULE_OF = {
+    "LSTM": "layers.stack",
+    "AudioClassifier": "audio",
+    "Network": "network",
+    "SequenceClassifier": "classifier",
+    "lstm_backward": "lstm",
+    "lstm_forward": "lstm",
+    "lstm_init": "lstm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: who wants the LSTM alone does not wait for what reads sound.
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"lstm_scratch.{_MODULE_OF[name]}"), name)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from lstm_scratch.checks import check_number
 from lstm_scratch.classifier import SequenceClassifier
-from lstm_scratch.errors import SettingError
+from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.params import Params
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.sound import (
@@ -101,13 +102,20 @@ class AudioClassifier(SequenceClassifier):
             If a parameter is out of its range.
         """
         self.check_settings()
-        files = [item for item in X if isinstance(item, str | os.PathLike)]
-        if self.sample_rate is None and len(files) < len(X):
-            raise SettingError("sample_rate has to be given where X holds arrays: at which rate are they?")
-        self.sample_rate_ = self.sample_rate or common_sample_rate(files)
+        X = _as_list(X)
+        rate = self.sample_rate
+        if rate is None:
+            files = [item for item in X if isinstance(item, str | os.PathLike)]
+            if len(files) < len(X):
+                raise SettingError(
+                    "sample_rate has to be given where X holds arrays: at which rate are they?"
+                )
+            rate = common_sample_rate(files)
         if validation_data is not None:
-            validation_data = (self.extract(validation_data[0]), validation_data[1])
-        return super().fit(self.extract(X), y, groups, validation_data)
+            validation_data = (self._extract(validation_data[0], rate), validation_data[1])
+        super().fit(self._extract(X, rate), y, groups, validation_data)
+        self.sample_rate_ = rate
+        return self
 
     def check_settings(self) -> None:
         """Make sure that every parameter is in its range, before something long begins.
@@ -118,8 +126,10 @@ class AudioClassifier(SequenceClassifier):
             If one is not.
         """
         super().check_settings()
-        if self.sample_rate is not None and self.sample_rate < 1:
-            raise SettingError(f"sample_rate is a positive number of Hz, not {self.sample_rate!r}")
+        if not isinstance(self.features, LogMel):
+            raise SettingError(f"features are an Mfcc or a LogMel, not {self.features!r}")
+        if self.sample_rate is not None:
+            check_number("sample_rate", self.sample_rate, whole=True, above=0)
 
     def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
         """Compute the probability of every class.
@@ -163,11 +173,14 @@ class AudioClassifier(SequenceClassifier):
         rate = getattr(self, "sample_rate_", self.sample_rate)
         if rate is None:
             raise SettingError("sample_rate is not known yet: give it to the constructor, or call fit first")
-        extraction = extract(X, self.features, rate, self.verbose)
+        return self._extract(X, rate)
+
+    def _extract(self, X: Sequence[Any], sample_rate: int) -> list[np.ndarray]:
+        extraction = extract_features(_as_list(X), self.features, sample_rate, self.verbose)
         if extraction.bad:
             raise extraction.bad[0]
         for name in extraction.silent:
-            warnings.warn(f"{name}: silent, all samples are zero", stacklevel=2)
+            warnings.warn(f"{name}: silent, all samples are zero", stacklevel=3)
         return extraction.features
 
     def describe(self) -> dict[str, Any]:
@@ -192,7 +205,7 @@ class AudioClassifier(SequenceClassifier):
 
 
 @one_blas_thread()
-def extract(
+def extract_features(
     recordings: Sequence[Any], features: LogMel, sample_rate: int, verbose: bool = False
 ) -> Extraction:
     """Turn recordings into features, and note those that cannot be used.
@@ -259,6 +272,12 @@ def common_sample_rate(files: Sequence[str | os.PathLike[str]]) -> int:
     if not rates:
         raise error
     return min(MAX_DEFAULT_RATE, *rates)
+
+
+def _as_list(X: Sequence[Any]) -> list[Any]:
+    if isinstance(X, str | os.PathLike):
+        raise DataError(f"{X}: a list is wanted here, also for one recording: [{str(X)!r}]")
+    return list(X)
 
 
 def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tuple[str, np.ndarray]:

@@ -4,15 +4,14 @@ Letters: T time steps, F features per step, K classes.
 """
 
 import dataclasses
-import importlib.metadata
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
 from lstm_scratch.estimator import Estimator
 from lstm_scratch.files import load_model, save_model
@@ -24,6 +23,7 @@ from lstm_scratch.params import Params, count, from_torch_names, to_torch_names
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.splits import hold_out
 from lstm_scratch.training import Epoch, Part, TrainingOptions, predict_logits, train
+from lstm_scratch.version import __version__
 
 ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
 
@@ -144,39 +144,45 @@ class SequenceClassifier(Estimator):
         network_rng, training_rng, split_rng = (
             np.random.default_rng(seed) for seed in np.random.SeedSequence(self.random_state).spawn(3)
         )
-        sequences = self._check_sequences(X)
-        training, validation = self._parts(sequences, y, groups, validation_data, split_rng)
-        self._learn_scale(training[0])
-        self.network_ = self._make_network(sequences[0].shape[1], len(self.classes_))
-        self.card_ = self._start_card(training[1], None if validation is None else validation[1])
+        classes, training, validation = self._parts(X, y, groups, validation_data, split_rng)
+        mean, scale = _mean_and_scale(training[0])
+        network = self._make_network(len(mean), len(classes))
+        class_weights = self._class_weights(training[1], classes)
 
         with progress_bar(0, "training", "epochs", self.verbose) as bar:
 
             def show(epoch: Epoch) -> None:
                 bar.total = epoch.epochs
-                figures = {"loss": f"{epoch.training_loss:.3f}"}
+                figures = {
+                    "loss": f"{epoch.training_loss:.3f}",
+                    "accuracy": f"{100 * epoch.training_accuracy:.1f} %",
+                }
                 if epoch.validation_accuracy is not None:
                     figures |= {
                         "validation loss": f"{epoch.validation_loss:.3f}",
-                        "accuracy": f"{100 * epoch.validation_accuracy:.1f} %",
+                        "validation accuracy": f"{100 * epoch.validation_accuracy:.1f} %",
                     }
                 bar.set_postfix(figures, refresh=False)
                 bar.update()
 
-            self.params_, history = train(
-                self.network_,
-                self.network_.init(network_rng),
-                (self._scaled(training[0]), training[1]),
-                None if validation is None else (self._scaled(validation[0]), validation[1]),
+            params, history = train(
+                network,
+                network.init(network_rng),
+                (_scaled(training[0], mean, scale), training[1]),
+                None if validation is None else (_scaled(validation[0], mean, scale), validation[1]),
                 self._training_options(),
                 training_rng,
-                self._class_weights(training[1]),
+                class_weights,
                 show,
             )
             if len(history) < bar.total:
                 bar.set_description(f"training (of {bar.total}, ended early)")
                 bar.total = len(history)
+        # All at once, so that a training that fails leaves what was learned before.
+        self.classes_, self.network_, self.params_ = classes, network, params
+        self.mean_, self.scale_, self.n_features_in_ = mean, scale, len(mean)
         self.history_ = [dataclasses.asdict(epoch) for epoch in history]
+        self.card_ = _start_card(classes, training[1], None if validation is None else validation[1])
         return self
 
     def check_settings(self) -> None:
@@ -189,14 +195,13 @@ class SequenceClassifier(Estimator):
         """
         self._training_options()
         self._make_network(n_features=1, n_classes=2)
-        if not 0 <= self.validation_fraction < 1:
-            raise SettingError(f"validation_fraction lies in [0, 1), not {self.validation_fraction!r}")
-        if not isinstance(self.random_state, Integral) or int(self.random_state) < 0:
-            raise SettingError(
-                f"random_state (the seed) is a whole number from 0 on, not {self.random_state!r}"
-            )
+        check_probability("validation_fraction", self.validation_fraction)
+        check_number("random_state (the seed)", self.random_state, whole=True, above=-1)
         if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
             raise SettingError(f"class_weight is 'balanced', a dict or None, not {self.class_weight!r}")
+        if isinstance(self.class_weight, Mapping):
+            for label, weight in self.class_weight.items():
+                check_number(f"class_weight of {label}", weight, above=0)
 
     def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
         """Compute the probability of every class.
@@ -217,8 +222,9 @@ class SequenceClassifier(Estimator):
             If the data are of unfit shape or not finite.
         """
         self._check_fitted()
-        sequences = self._check_sequences(X, self.n_features_in_)
-        return softmax(predict_logits(self.network_, self.params_, self._scaled(sequences)))
+        sequences = _check_sequences(X, self.n_features_in_)
+        scaled = _scaled(sequences, self.mean_, self.scale_)
+        return softmax(predict_logits(self.network_, self.params_, scaled))
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """Label sequences.
@@ -251,7 +257,13 @@ class SequenceClassifier(Estimator):
         float
             Accuracy, 0 .. 1.
         """
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        predicted = self.predict(X)
+        labels = _check_labels(y, len(predicted))
+        if not np.isin(labels, self.classes_).any():
+            raise DataError(
+                f"none of the labels is the model's: {labels[0]!r} is not in {self.classes_.tolist()}"
+            )
+        return float(np.mean(predicted == labels))
 
     @property
     def n_parameters_(self) -> int:
@@ -357,99 +369,115 @@ class SequenceClassifier(Estimator):
 
     def _parts(
         self,
-        sequences: list[np.ndarray],
+        X: Sequence[Any],
         y: Sequence[Hashable],
         groups: Sequence[Hashable] | None,
         validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None,
         rng: np.random.Generator,
-    ) -> tuple[Part, Part | None]:
+    ) -> tuple[np.ndarray, Part, Part | None]:
         """Learn the classes, and part the data into training and validation."""
-        labels = np.asarray(y)
-        if labels.shape != (len(sequences),):
-            raise DataError(f"{len(sequences)} sequences, but labels of shape {labels.shape}")
-        if groups is not None and len(groups) != len(sequences):
-            raise DataError(f"{len(sequences)} sequences, but {len(groups)} groups")
-        self.classes_, targets = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise DataError(f"all clips are labelled {self.classes_[0]}; at least two classes are needed")
+        sequences = _check_sequences(X)
+        labels = _check_labels(y, len(sequences))
+        classes, targets = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(f"all clips are labelled {classes[0]}; at least two classes are needed")
 
         if validation_data is not None:
-            held = self._check_sequences(validation_data[0], sequences[0].shape[1])
-            return (sequences, targets), (held, self._targets(validation_data[1]))
+            held = _check_sequences(validation_data[0], sequences[0].shape[1])
+            held_labels = _check_labels(validation_data[1], len(held))
+            return classes, (sequences, targets), (held, _class_numbers(held_labels, classes))
+        if groups is not None:
+            groups = list(groups)
+            if len(groups) != len(sequences):
+                raise DataError(f"{len(sequences)} sequences, but {len(groups)} groups")
         mask = hold_out(targets.tolist(), self.validation_fraction, rng, groups)
-        if not mask.any():
-            return (sequences, targets), None
+        if mask.sum() < len(classes):  # too few to choose an epoch by
+            return classes, (sequences, targets), None
         held = [sequences[n] for n in np.flatnonzero(mask)]
         kept = [sequences[n] for n in np.flatnonzero(~mask)]
-        return (kept, targets[~mask]), (held, targets[mask])
+        return classes, (kept, targets[~mask]), (held, targets[mask])
 
-    def _targets(self, y: Sequence[Hashable]) -> np.ndarray:
-        """Labels to class numbers."""
-        labels = np.asarray(y)
-        unknown = np.setdiff1d(labels, self.classes_)
-        if len(unknown):
-            raise DataError(f"label {unknown[0]} does not occur in the training data")
-        return np.searchsorted(self.classes_, labels)
+    def _class_weights(self, targets: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        if self.class_weight == "balanced":
+            weights = len(targets) / (len(classes) * np.bincount(targets))
+        else:
+            by_label = dict(self.class_weight)
+            weights = np.ones(len(classes))
+            weights[_class_numbers(np.asarray(list(by_label)), classes)] = list(by_label.values())
+        return np.asarray(weights, np.float32)
 
     def _plain_class_weight(self) -> dict[str, float] | str | None:
         if isinstance(self.class_weight, Mapping):
             return {str(label): float(weight) for label, weight in self.class_weight.items()}
         return self.class_weight
 
-    def _start_card(self, training: np.ndarray, validation: np.ndarray | None) -> dict[str, Any]:
-        """Version, and clips per class and part."""
-
-        def clips(targets: np.ndarray | None, k: int) -> int:
-            return 0 if targets is None else int((targets == k).sum())
-
-        return {
-            "version": importlib.metadata.version("lstm-scratch"),
-            "clips": {
-                str(label): {"training": clips(training, k), "validation": clips(validation, k)}
-                for k, label in enumerate(self.classes_)
-            },
-        }
-
-    def _class_weights(self, targets: np.ndarray) -> np.ndarray | None:
-        if self.class_weight is None:
-            return None
-        if self.class_weight == "balanced":
-            weights = len(targets) / (len(self.classes_) * np.bincount(targets))
-        else:
-            by_label = dict(self.class_weight)
-            weights = np.ones(len(self.classes_))
-            weights[self._targets(list(by_label))] = list(by_label.values())
-        return np.asarray(weights, np.float32)
-
-    def _learn_scale(self, sequences: Sequence[np.ndarray]) -> None:
-        steps = sum(len(sequence) for sequence in sequences)
-        mean = sum(sequence.sum(axis=0, dtype=np.float64) for sequence in sequences) / steps
-        variance = sum(((sequence - mean) ** 2).sum(axis=0) for sequence in sequences) / steps
-        constant = variance <= 1e-10 * np.maximum(mean**2, 1e-10)  # it deviates by rounding alone
-        self.mean_ = mean.astype(np.float32)
-        self.scale_ = np.where(constant, 1, np.sqrt(variance)).astype(np.float32)
-        self.n_features_in_ = len(self.mean_)
-
-    def _scaled(self, sequences: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [(sequence - self.mean_) / self.scale_ for sequence in sequences]
-
-    def _check_sequences(self, X: Sequence[Any], n_features: int | None = None) -> list[np.ndarray]:
-        """Refuse what the network cannot take; float32 arrays of one width."""
-        if len(X) == 0:
-            raise DataError("there are no sequences")
-        sequences = []
-        for n, sequence in enumerate(X):
-            array = np.asarray(sequence, dtype=np.float32)
-            n_features = n_features or array.shape[-1]
-            if array.ndim != 2 or array.shape[1] != n_features or len(array) == 0:
-                raise DataError(
-                    f"sequence {n} has shape {array.shape}, not (T, {n_features}) with at least one step"
-                )
-            if not np.isfinite(array).all():
-                raise DataError(f"sequence {n} holds NaN or infinite values")
-            sequences.append(array)
-        return sequences
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "params_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")
+
+
+def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> list[np.ndarray]:
+    """Refuse what the network cannot take; float32 arrays of one width."""
+    if isinstance(X, str | os.PathLike):
+        raise DataError(f"{X}: a list is wanted here, also for one clip: [{str(X)!r}]")
+    sequences = []
+    for n, sequence in enumerate(X):
+        array = np.asarray(sequence, dtype=np.float32)
+        if array.ndim != 2 or array.shape[1] != (n_features or array.shape[1]) or len(array) == 0:
+            width = n_features or "F"
+            raise DataError(f"sequence {n} has shape {array.shape}, not (T, {width}) with at least one step")
+        if not np.isfinite(array).all():
+            raise DataError(f"sequence {n} holds NaN or infinite values")
+        n_features = array.shape[1]
+        sequences.append(array)
+    if not sequences:
+        raise DataError("there are no sequences")
+    return sequences
+
+
+def _check_labels(y: Sequence[Hashable], n: int) -> np.ndarray:
+    """Refuse anything but one label for each of n clips."""
+    labels = np.asarray(list(y))
+    if labels.shape != (n,):
+        raise DataError(f"{n} sequences, but labels of shape {labels.shape}")
+    if labels.dtype == object:
+        raise DataError("labels are of several kinds; make them all text, or all numbers")
+    return labels
+
+
+def _class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise DataError(f"label {unknown[0]} does not occur in the training data")
+    return np.searchsorted(classes, labels)
+
+
+def _mean_and_scale(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature over all steps; 1 where a feature does not vary."""
+    steps = sum(len(sequence) for sequence in sequences)
+    mean = sum(sequence.sum(axis=0, dtype=np.float64) for sequence in sequences) / steps
+    variance = sum(((sequence - mean) ** 2).sum(axis=0) for sequence in sequences) / steps
+    constant = variance <= 1e-10 * np.maximum(mean**2, 1e-10)  # it deviates by rounding alone
+    scale = np.where(constant, 1, np.sqrt(variance))
+    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+
+
+def _scaled(sequences: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray) -> list[np.ndarray]:
+    return [(sequence - mean) / scale for sequence in sequences]
+
+
+def _start_card(classes: np.ndarray, training: np.ndarray, validation: np.ndarray | None) -> dict[str, Any]:
+    """Version, and clips per class and part."""
+
+    def clips(targets: np.ndarray | None, k: int) -> int:
+        return 0 if targets is None else int((targets == k).sum())
+
+    return {
+        "version": __version__,
+        "clips": {
+            str(label): {"training": clips(training, k), "validation": clips(validation, k)}
+            for k, label in enumerate(classes)
+        },
+    }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lstm_scratch.audio import AudioClassifier, common_sample_rate, extract
+from lstm_scratch.audio import AudioClassifier, common_sample_rate, extract_features
 from lstm_scratch.corpus import Corpus
 from lstm_scratch.division import Division, Say, divide, divisions, evaluated_part
 from lstm_scratch.errors import DataError
@@ -61,7 +61,10 @@ def train(
     classifier.check_settings()
     rng = np.random.default_rng(np.random.SeedSequence(classifier.random_state).spawn(4)[3])
     division = divide(corpus, rng, test_fold, test_fraction, say)
-    rate = classifier.sample_rate or common_sample_rate(corpus.paths)
+    rate = classifier.sample_rate
+    if rate is None:
+        heard = np.concatenate([division.training, division.validation])
+        rate = common_sample_rate([corpus.paths[n] for n in heard])
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
     features = _features(corpus, classifier, rate, skip_bad, say)
@@ -149,7 +152,7 @@ def label_files(
     """
     labels = [str(label) for label in classifier.classes_]
     for file in files:
-        extraction = extract([file], classifier.features, classifier.sample_rate_)
+        extraction = extract_features([file], classifier.features, classifier.sample_rate_)
         for error in extraction.bad:
             yield {"file": str(file), "error": str(error)}
         for name in extraction.silent:
@@ -237,7 +240,7 @@ def _features(
     corpus: Corpus, classifier: AudioClassifier, sample_rate: int, skip_bad: bool, say: Say
 ) -> dict[int, np.ndarray]:
     """Features of every good recording, by its index."""
-    extraction = extract(corpus.paths, classifier.features, sample_rate, classifier.verbose)
+    extraction = extract_features(corpus.paths, classifier.features, sample_rate, classifier.verbose)
     for error in extraction.bad:
         say(f"{'left out' if skip_bad else 'bad'}: {error}")
     if extraction.bad and not skip_bad:

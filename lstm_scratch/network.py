@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstm_scratch.checks import check_probability
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
 from lstm_scratch.layers.linear import linear_backward, linear_forward, linear_init
@@ -61,8 +62,7 @@ class Network:
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise SettingError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout is a probability in [0, 1), not {self.dropout!r}")
+        check_probability("dropout", self.dropout)
 
     def init(self, rng: np.random.Generator, dtype: Any = np.float32) -> Params:
         """Draw parameters.
@@ -81,7 +81,7 @@ class Network:
         """
         size = self.lstm.output_size
         params = (
-            prefixed("lstm", self.lstm.init(rng))
+            prefixed("lstm", self.lstm.init(rng, dtype))
             | prefixed("pooling", pooling_init(rng, self.pooling, size))
             | prefixed("linear", linear_init(rng, size, self.n_classes))
         )

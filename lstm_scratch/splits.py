@@ -40,7 +40,8 @@ def hold_out(
     classes = np.unique(np.asarray(labels), return_inverse=True)[1]
     group_of = np.arange(len(classes))
     if groups is not None:
-        group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
+        numbers: dict[Hashable, int] = {}
+        group_of = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
     clips_of = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
     total = np.bincount(classes)
     wanted = np.maximum(fraction * total, minimum)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstm_scratch.batches import pad, shuffled
+from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.loss import cross_entropy_backward, cross_entropy_forward
 from lstm_scratch.network import Network
@@ -16,7 +17,7 @@ from lstm_scratch.threads import one_blas_thread
 
 MIN_UPDATES = 1000  # small data want this many, however few batches they make
 MIN_EPOCHS = 8
-PREDICTION_BATCH = 64
+PREDICTION_STEPS = 8192  # padded steps that are computed at a time, so that memory stays small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +60,14 @@ class TrainingOptions:
     patience: int | None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "max_gradient_norm", "patience"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingError(f"{name} is a positive number, not {value!r}")
-        if not self.weight_decay >= 0:
-            raise SettingError(f"weight_decay is 0 or more, not {self.weight_decay!r}")
-        if not 0 <= self.label_smoothing < 1:
-            raise SettingError(f"label_smoothing lies in [0, 1), not {self.label_smoothing!r}")
+        for name in ("epochs", "batch_size", "patience"):
+            if name == "batch_size" or getattr(self, name) is not None:
+                check_number(name, getattr(self, name), whole=True, above=0)
+        for name in ("learning_rate", "max_gradient_norm"):
+            check_number(name, getattr(self, name), above=0)
+        if self.weight_decay != 0:
+            check_number("weight_decay", self.weight_decay, above=0)
+        check_probability("label_smoothing", self.label_smoothing)
         if self.schedule not in ("one-cycle", "constant"):
             raise SettingError(f"schedule is one-cycle or constant, not {self.schedule!r}")
 
@@ -212,8 +213,11 @@ def predict_logits(network: Network, params: Params, sequences: Sequence[np.ndar
     """
     dtype = params["linear.weight"].dtype
     logits = np.zeros((len(sequences), network.n_classes), dtype)
-    order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
-    for start in range(0, len(order), PREDICTION_BATCH):
-        batch = order[start : start + PREDICTION_BATCH]
+    lengths = np.array([len(sequence) for sequence in sequences])
+    order = np.argsort(lengths, kind="stable")
+    while len(order):
+        # Lengths rise, so the last sequence of a batch decides how long its padding makes the others.
+        fit = np.arange(1, len(order) + 1) * lengths[order] <= PREDICTION_STEPS
+        batch, order = np.split(order, [max(1, int(fit.sum()))])
         logits[batch], _ = network.forward(params, *pad([sequences[n] for n in batch]))
     return logits

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_scratch.errors import SettingError
+from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
 from lstm_scratch.lstm import LSTMCache, lstm_backward, lstm_forward, lstm_init
 from lstm_scratch.params import Params
@@ -57,10 +57,8 @@ class LSTM:
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is at least 1, not {getattr(self, name)!r}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout is a probability in [0, 1), not {self.dropout!r}")
+            check_number(name, getattr(self, name), whole=True, above=0)
+        check_probability("dropout", self.dropout)
 
     @property
     def output_size(self) -> int:

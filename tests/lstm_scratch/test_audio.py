@@ -6,7 +6,7 @@ import soundfile
 
 from features import AudioError, LogMel, Mfcc
 from lstm_scratch import AudioClassifier
-from lstm_scratch.audio import common_sample_rate, extract
+from lstm_scratch.audio import common_sample_rate, extract_features
 from lstm_scratch.errors import SettingError
 
 RATE = 8000
@@ -112,7 +112,7 @@ def test_extract_notes_what_is_bad_and_what_is_silent_and_keeps_the_rest(tmp_pat
     soundfile.write(good, np.ones(900) / 2, RATE)
     soundfile.write(silent, np.zeros(900), RATE)
     bad.write_bytes(b"")
-    extraction = extract([bad, good, silent, np.array([0.1, np.nan])], Mfcc(), RATE)
+    extraction = extract_features([bad, good, silent, np.array([0.1, np.nan])], Mfcc(), RATE)
     assert extraction.kept == [1, 2]
     assert extraction.silent == [str(silent)]
     assert [str(error).split(":")[0] for error in extraction.bad] == [str(bad), "array 3"]
