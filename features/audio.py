@@ -71,7 +71,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty (0 bytes); record or copy it again")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             native_rate, promised, header = file.samplerate, file.frames, file.extra_info
             channels = file.read(dtype="float32", always_2d=True)
     except TypeError:  # soundfile takes any .raw for headerless
@@ -111,8 +111,10 @@ def audio_sample_rate(path: str | os.PathLike[str]) -> int:
     AudioError
         If the file is no readable recording.
     """
+    if not Path(path).is_file():
+        read_audio(path)  # fails, with the message for this file
     try:
-        return int(soundfile.info(os.fspath(path)).samplerate)
+        return int(soundfile.info(os.fsencode(path)).samplerate)
     except (soundfile.LibsndfileError, TypeError):
         return read_audio(path)[1]  # fails too, with the message for this file
 
@@ -169,7 +171,7 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     """Change the sample rate, without aliasing.
 
     A Kaiser-windowed sinc, flat to 92 % of the lower rate's Nyquist frequency and 80 dB down
-    from that frequency on, applied in polyphase form.
+    from that Nyquist frequency on, applied in polyphase form.
 
     Parameters
     ----------
@@ -222,7 +224,8 @@ def _cut_short(path: Path, header: str) -> bool:
     for promised, found in re.findall(
         r"(?m)^\s*(?:data|riff|SSND|Data Size|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", header
     ):
-        if int(promised) - int(found) > NEGLIGIBLE_BYTES and int(promised) < 0x7FFF0000:
+        missing = int(promised) - int(found)
+        if missing > min(NEGLIGIBLE_BYTES, int(promised) // 100) and int(promised) < 0x7FFF0000:
             return True
     # An Ogg stream marks its last page; libsndfile is content with fewer.
     with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from lstm_scratch.plots import check_plots, plot_confusion, plot_training
 from lstm_scratch.sound import FeatureError, LogMel, Mfcc
 
 PROGRAM = "lstm-scratch"
+PICTURES = ("confusion.png", "training.png")
 DEFAULTS = AudioClassifier()
 
 
@@ -38,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 1 after an error that was told in one line (2 for wrong arguments).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options) or 0)
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, FeatureError) as error:
         message = str(error)
     except KeyboardInterrupt:
-        message = "interrupted; no model was written"
+        message = "interrupted"
     print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 1
 
@@ -63,6 +68,13 @@ def say(line: str) -> None:
         What to tell.
     """
     print(line, file=sys.stderr, flush=True)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, not {number}")
+    return number
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -131,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("split", "fold", "speaker", "source", "group"),
         help="the manifest's split, its folds, or leave out one speaker (source, group) at a time",
     )
-    sub.add_argument("--seeds", type=int, default=1, metavar="N", help="rounds, with the seeds 0 .. N-1")
+    sub.add_argument(
+        "--seeds", type=_positive, default=1, metavar="N", help="rounds, with the seeds 0 .. N-1"
+    )
     _add_settings(sub)
 
     sub = command("evaluate", _evaluate, "Test MODEL on DATA.")
@@ -153,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("predict", _predict, "Label recordings.")
     sub.add_argument("model", metavar="MODEL", type=Path)
     sub.add_argument("files", metavar="FILE", nargs="+", type=Path)
-    sub.add_argument("--top", type=int, default=3, metavar="N", help="show the N most probable labels")
+    sub.add_argument("--top", type=_positive, default=3, metavar="N", help="show the N most probable labels")
 
     sub = command("info", _info, "Tell what is in MODEL.")
     sub.add_argument("model", metavar="MODEL", type=Path)
@@ -274,8 +288,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.output.exists() and not options.overwrite:
         raise UserError(f"{options.output}: is there already; name another file with -o, or pass --overwrite")
     check_writable(options.output)
-    if options.plots:
-        check_plots()
+    _check_pictures(options.plots)
     classifier = _classifier(options, options.seed)
     result = train(
         read_corpus(options.data),
@@ -287,14 +300,12 @@ def _train(options: argparse.Namespace) -> None:
     )
     classifier.save(options.output)
     result["model"] = str(options.output)
-    _draw(options.plots, result, classifier.history_)
     _print(options, result, lambda: _print_result(result))
+    _draw(options.plots, result, classifier.history_)
     say(f"saved {options.output}; next, try: {_program()} predict {options.output} FILE...")
 
 
 def _cross_validate(options: argparse.Namespace) -> None:
-    if options.seeds < 1:
-        raise UserError(f"--seeds is at least 1, not {options.seeds}")
     outcome = cross_validate(
         read_corpus(options.data),
         _classifier(options, 0),
@@ -307,25 +318,28 @@ def _cross_validate(options: argparse.Namespace) -> None:
     def show() -> None:
         for name, value in outcome["accuracy_by_fold"].items():
             print(f"{options.folds} {name:<16} accuracy {100 * value:6.2f} %")
+        means = f"mean of {len(outcome['accuracy_by_fold'])} fold(s) and {options.seeds} seed(s)"
         for figure in ("accuracy", "uar"):
-            spread = outcome[f"{figure}_sd"]
-            spread = f" (standard deviation {100 * spread:.2f})" if spread is not None else ""
-            print(f"{figure:<9} {100 * outcome[figure]:6.2f} %, mean of {options.seeds} seed(s){spread}")
+            sd = outcome[f"{figure}_sd"]
+            spread = "" if sd is None else f" (standard deviation over seeds {100 * sd:.2f})"
+            print(f"{figure:<9} {100 * outcome[figure]:6.2f} %, {means}{spread}")
         print(f"{outcome['n']} clips, {outcome['parameters']:,} parameters, {outcome['seconds']:.1f} s")
 
     _print(options, outcome, show)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    _check_pictures(options.plots)
     result = evaluate(
         _load(options.model),
         read_corpus(options.data),
         part=options.part,
+        test_fold=options.test_fold,
         skip_bad=options.skip_bad,
         say=say,
     )
-    _draw(options.plots, result, None)
     _print(options, result, lambda: _print_result(result))
+    _draw(options.plots, result, None)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -335,7 +349,7 @@ def _predict(options: argparse.Namespace) -> int:
         if "error" in prediction:
             say(f"{PROGRAM}: error: {prediction['error']}")
         elif not options.json:
-            ranked = list(prediction["probabilities"].items())[: max(1, options.top)]
+            ranked = list(prediction["probabilities"].items())[: options.top]
             print(prediction["file"], *(f"{label} {p:.3f}" for label, p in ranked), sep="\t", flush=True)
     if options.json:
         print(json.dumps({"predictions": predictions}))
@@ -369,14 +383,22 @@ def _load(path: Path) -> AudioClassifier:
     return AudioClassifier.load(path)
 
 
+def _check_pictures(folder: Path | None) -> None:
+    """Make sure that `_draw` will be able to draw there."""
+    if folder is not None:
+        check_plots()
+        for name in PICTURES:
+            check_writable(folder / name)
+
+
 def _draw(folder: Path | None, result: dict[str, Any], history: list[dict[str, Any]] | None) -> None:
     if folder is None:
         return
     if result["n"]:
         title = f"{100 * result['accuracy']:.1f} % of {result['n']} clips"
-        plot_confusion(folder / "confusion.png", result["confusion"], list(result["classes"]), title)
+        plot_confusion(folder / PICTURES[0], result["confusion"], list(result["classes"]), title)
     if history is not None:
-        plot_training(folder / "training.png", history, "training")
+        plot_training(folder / PICTURES[1], history, "training")
 
 
 def _print(options: argparse.Namespace, result: dict[str, Any], show: Callable[[], None]) -> None:

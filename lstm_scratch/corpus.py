@@ -18,6 +18,7 @@ from lstm_scratch.sound import AUDIO_SUFFIXES
 
 GROUP_COLUMNS = ("speaker", "source", "group")
 NO_GROUP = ("", "none")  # cells that name nobody: each such clip stands alone
+ALONE = "alone: "  # what the group of such a clip begins with
 PART_OF_WORD = {
     "train": "training",
     "training": "training",
@@ -149,6 +150,7 @@ def _read_manifest(manifest: Path) -> Corpus:
             f"{manifest}: columns {' and '.join(group_columns)}; keep the one that must not cross a split"
         )
     first_line: dict[Path, int] = {}
+    paths = []
     missing = []
     for line, row in rows:
         where = f"{manifest}, line {line}"
@@ -156,10 +158,11 @@ def _read_manifest(manifest: Path) -> Corpus:
             if name in columns and not row[name]:
                 raise DataError(f"{where}: no {name}; fill in the cell or remove the line")
         path = manifest.parent / row["path"]
-        if first_line.setdefault(path, line) != line:
+        if first_line.setdefault(path.resolve(), line) != line:
             raise DataError(
-                f"{where}: {row['path']} stands in line {first_line[path]} already; remove one of the two"
+                f"{where}: {row['path']} stands in line {first_line[path.resolve()]} already; remove one"
             )
+        paths.append(path)
         if not path.is_file():
             missing.append(f"{where}: {row['path']} is missing")
         if "split" in columns and row["split"].lower() not in PART_OF_WORD:
@@ -177,13 +180,11 @@ def _read_manifest(manifest: Path) -> Corpus:
     groups = column(group_columns[0]) if group_columns else None
     return Corpus(
         str(manifest),
-        list(first_line),
+        paths,
         [row["label"] for _, row in rows],
         group_columns[0] if group_columns else None,
         groups
-        and [
-            g if g.lower() not in NO_GROUP else f"alone: {p}" for g, p in zip(groups, first_line, strict=True)
-        ],
+        and [g if g.lower() not in NO_GROUP else ALONE + str(p) for g, p in zip(groups, paths, strict=True)],
         splits and [PART_OF_WORD[word.lower()] for word in splits],
         column("fold"),
     )
@@ -202,8 +203,12 @@ def _read_table(manifest: Path) -> tuple[list[str], list[tuple[int, dict[str, st
         if name not in columns:
             raise DataError(
                 f"{manifest}: no column {name!r} in its first line ({', '.join(columns)[:80]!r}); "
-                "a manifest has the columns path,label[,speaker|source|group][,split|fold]"
+                "it has, separated by commas, path,label[,speaker|source|group][,split|fold]"
             )
+    if len(set(columns)) < len(columns):
+        raise DataError(
+            f"{manifest}: a column stands twice in its first line ({', '.join(columns)}); remove one"
+        )
     for line, cells in table:
         if len(cells) != len(columns):
             raise DataError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lstm_scratch.corpus import Corpus
+from lstm_scratch.corpus import ALONE, Corpus
 from lstm_scratch.errors import DataError
 from lstm_scratch.splits import hold_out
 
@@ -142,9 +142,11 @@ def divisions(corpus: Corpus, folds: str, say: Say = lambda line: None) -> list[
         column = corpus.groups
     if column is None:
         raise DataError(f"{corpus.name}: has no column {folds!r} to make folds of")
-    names = _sorted_folds(column)
+    names = _sorted_folds([name for name in column if not name.startswith(ALONE)])
     if len(names) < 2:
-        raise DataError(f"{corpus.name}: only one {folds}, {names[0]!r}; at least two are needed")
+        raise DataError(f"{corpus.name}: only one {folds}, {', '.join(names)!r}; at least two are needed")
+    if len(clips_of_nobody := [name for name in column if name.startswith(ALONE)]):
+        say(f"{len(clips_of_nobody)} clips without a {folds} are trained on, and never tested")
     return [(name, _division(corpus, np.array(column) == name, nobody, say)) for name in names]
 
 
@@ -233,6 +235,12 @@ def _division(
                 f"warning: {len(shared)} {corpus.group_column}(s) are on both sides of the given split "
                 f"({', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}): "
                 "the figures say nothing about new ones"
+            )
+        shared = sorted(set(groups[is_training]) & set(groups[is_validation]))
+        if shared and disjoint:
+            say(
+                f"warning: {len(shared)} {corpus.group_column}(s) are in training and in validation, but not "
+                "in the test: the best epoch is chosen for known ones"
             )
     training, validation, test = map(np.flatnonzero, (is_training, is_validation, is_test))
     return Division(training, validation, test, disjoint, test_fold)

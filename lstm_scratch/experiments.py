@@ -196,8 +196,9 @@ def cross_validate(
     Returns
     -------
     dict
-        ``accuracy`` and ``uar``, means over the seeds; ``accuracy_sd`` and ``uar_sd``, their sample
-        standard deviations (None with one seed); ``folds``, a list of `train`'s results.
+        ``accuracy`` and ``uar``, each the mean over the seeds of the mean over the folds;
+        ``accuracy_sd`` and ``uar_sd``, sample standard deviations over the seeds (None with one seed);
+        ``folds``, a list of `train`'s results.
 
     Raises
     ------

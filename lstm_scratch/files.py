@@ -43,8 +43,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
     there = next(folder for folder in path.absolute().parents if folder.exists())
-    with tempfile.TemporaryFile(dir=there):
-        pass
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot write there ({error.strerror}); name another folder", str(there)
+        ) from None
 
 
 @contextlib.contextmanager
@@ -61,7 +66,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     Path
         Where to write it. If the block raises, that file is removed and `path` is as before.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     try:

@@ -15,8 +15,9 @@ after step t, so that no step is special. Row b takes ``lengths[b]`` steps: afte
 state stays as it is, its output is zero, and no gradient enters. What `x` and `dy` hold at the
 padding is never looked at, be it NaN.
 
-The dtype of `x` and the parameters is kept: float32, float64, and complex128, in which every
-operation here is analytic, so that a gradient can be checked by a complex step.
+Where `x`, the states and the parameters have one dtype, it is kept: float32, float64, and complex128, in
+which every operation here is analytic, so that a gradient can be checked by a complex step. Shapes and
+lengths are not checked here; `LSTM` does that.
 
 Sources: S. Hochreiter and J. Schmidhuber, Neural Computation 9 (1997) 1735; the forget gate:
 F. Gers, J. Schmidhuber and F. Cummins, Neural Computation 12 (2000) 2451; backpropagation through

@@ -14,7 +14,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray (..., K)
-        Positive numbers that sum to 1.
+        Numbers from 0 to 1 that sum to 1.
     """
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))

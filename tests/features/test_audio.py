@@ -1,6 +1,7 @@
 """Recordings are read to the right mono samples, resampled without aliasing, or refused in one clear line."""
 
 import math
+import os
 import struct
 
 import numpy as np
@@ -266,3 +267,20 @@ def test_rates_that_are_not_positive_are_refused(from_hz, to_hz):
 def test_integers_are_refused_rather_than_filtered_to_nothing():
     with pytest.raises(AudioError, match="int16 samples cannot be resampled; scale them"):
         resample(PCM16, 8000, 16_000)
+
+
+def test_a_short_file_is_not_forgiven_what_a_long_one_is(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, NOISE[:1000], 16_000)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "truncated" in message_for(path)
+
+
+@pytest.mark.parametrize("call", [read_audio, audio_sample_rate])
+def test_a_file_name_need_not_be_text(tmp_path, call):
+    path = tmp_path / os.fsdecode(b"f\xfcnf.wav")
+    soundfile.write(tmp_path / "a.wav", PCM16, 16_000)
+    (tmp_path / "a.wav").rename(path)
+    found = call(path)
+    assert (found[1] if isinstance(found, tuple) else found) == 16_000
+    message_for(tmp_path / os.fsdecode(b"g\xfc"), call)

@@ -125,7 +125,7 @@ def test_arrays_without_a_rate_and_impossible_rates_are_refused():
     clips, labels = sweeps(4)
     with pytest.raises(SettingError, match="sample_rate has to be given"):
         AudioClassifier().fit(clips, labels)
-    with pytest.raises(SettingError, match="sample_rate is a positive number"):
+    with pytest.raises(SettingError, match="sample_rate is a whole number above 0, not 0"):
         AudioClassifier(sample_rate=0).fit(clips, labels)
     with pytest.raises(SettingError, match="not known yet"):
         AudioClassifier().extract(clips)

@@ -9,7 +9,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from lstm_scratch import SequenceClassifier
+from lstm_scratch import classifier as classifier_module
 from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
+from lstm_scratch.splits import hold_out
 
 SMALL = {"hidden_size": 6, "epochs": 15, "batch_size": 8, "learning_rate": 0.02}
 
@@ -42,15 +44,81 @@ def test_it_learns_and_scores_on_clips_it_has_not_seen(fitted):
     np.testing.assert_array_equal(predicted, fitted.classes_[probabilities.argmax(axis=1)])
 
 
-def test_features_are_scaled_by_the_training_part_alone(fitted):
-    sequences, labels = ramps(40)
-    classifier = SequenceClassifier(**SMALL | {"epochs": 1}).fit(
-        sequences[:30], labels[:30], validation_data=(sequences[30:], labels[30:])
-    )
-    steps = np.concatenate(sequences[:30])
-    np.testing.assert_allclose(classifier.mean_, steps.mean(axis=0), rtol=1e-5, atol=1e-4)
+@pytest.mark.parametrize("given", [True, False])
+def test_nothing_is_learned_from_the_validation_part(given):
+    """Groups 0 to 4 are alike, group 5 is a hundred times louder and the one that is held out."""
+    sequences, labels = ramps(60)
+    groups = np.arange(60) % 6
+    loud = [x * [100, 100, 1] if g == 5 else x for x, g in zip(sequences, groups, strict=True)]
+    quiet = [x for x, g in zip(loud, groups, strict=True) if g != 5]
+    for seed in range(200):  # until the lot falls on group 5
+        split = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
+        if hold_out(labels.tolist(), 0.1, split, groups.tolist())[5]:
+            break
+    options = SMALL | {"epochs": 1, "random_state": seed, "class_weight": "balanced"}
+    if given:
+        held = [x for x, g in zip(loud, groups, strict=True) if g == 5]
+        classifier = SequenceClassifier(**options).fit(
+            quiet, labels[groups != 5], validation_data=(held, labels[groups == 5])
+        )
+    else:
+        classifier = SequenceClassifier(**options).fit(loud, labels, groups=groups)
+    steps = np.concatenate(quiet)
+    np.testing.assert_allclose(classifier.mean_, steps.mean(axis=0), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(classifier.scale_[:2], steps.std(axis=0)[:2], rtol=1e-5)
     assert classifier.scale_[2] == 1  # a constant feature is not divided by nothing
+
+
+def test_balanced_weights_count_the_training_part_alone(monkeypatch):
+    sequences, labels = ramps(40)
+    given = {}
+    train = classifier_module.train
+    monkeypatch.setattr(
+        classifier_module, "train", lambda *args: given.update(weights=args[6]) or train(*args)
+    )
+    SequenceClassifier(**SMALL | {"epochs": 1}, class_weight="balanced").fit(
+        sequences[:30], labels[:30], validation_data=(sequences[30:], labels[30:])
+    )
+    counts = np.array([np.sum(labels[:30] == label) for label in ("falling", "level", "rising")])
+    np.testing.assert_allclose(given["weights"], 30 / (3 * counts), rtol=1e-6)
+
+
+def test_a_training_that_fails_leaves_what_was_learned():
+    sequences, labels = ramps(40)
+    classifier = SequenceClassifier(**SMALL).fit(sequences, labels)
+    before = classifier.predict_proba(sequences)
+    others = ["x", "y"] * 20
+    with pytest.raises(DataError):
+        classifier.fit(sequences, others, groups=[1])
+    with pytest.raises(SettingError, match="loss became"), np.errstate(all="ignore"):
+        classifier.set_params(learning_rate=1e30, max_gradient_norm=1e30).fit(
+            [x * 1e3 for x in sequences], others
+        )
+    np.testing.assert_array_equal(classifier.predict_proba(sequences), before)
+    assert set(classifier.predict(sequences)) <= {"falling", "level", "rising"}
+
+
+def test_too_few_clips_to_choose_an_epoch_by_are_not_taken_from_the_training():
+    sequences, _ = ramps(6)
+    classifier = SequenceClassifier(**SMALL | {"epochs": 1}).fit(sequences, ["a", "b", "c"] * 2)
+    assert classifier.card_["clips"] == {c: {"training": 2, "validation": 0} for c in "abc"}
+
+
+def test_groups_may_be_anything_that_can_be_compared():
+    sequences, _ = ramps(60)
+    labels = ["falling", "level", "rising"] * 20
+    groups = [("anna", 1) if n < 30 else None for n in range(60)]
+    classifier = SequenceClassifier(**SMALL | {"epochs": 1}).fit(
+        iter(sequences), iter(labels), groups=iter(groups)
+    )
+    assert classifier.card_["clips"]["level"] == {"training": 10, "validation": 10}
+
+
+def test_a_score_against_foreign_labels_or_of_another_length_is_no_number(fitted):
+    sequences, labels = ramps(6)
+    for wrong in (labels[:1], labels[:, None], [0, 1, 2, 0, 1, 2], [*labels[:5], None]):
+        with pytest.raises(DataError, match="label"):
+            fitted.score(sequences, wrong)
 
 
 def test_a_clips_probabilities_do_not_depend_on_its_neighbours(fitted):
@@ -170,6 +238,8 @@ def test_weights_that_do_not_fit_the_settings_are_refused(fitted, tmp_path):
         ([np.zeros((3, 2)), np.zeros(3)], ["a", "b"], "sequence 1 has shape"),
         ([np.zeros((3, 2)), np.full((3, 2), np.nan)], ["a", "b"], "sequence 1 holds NaN"),
         ([np.zeros((3, 2)), np.zeros((3, 2))], ["a", "a"], "at least two classes"),
+        ([1.0, 2.0], ["a", "b"], "sequence 0 has shape"),
+        ("clip.wav", ["a", "b"], "a list is wanted here"),
     ],
 )
 def test_data_that_cannot_be_trained_on_are_refused(X, y, message):
@@ -194,6 +264,14 @@ def test_predicting_before_fitting_and_other_widths_are_refused(fitted):
         {"dropout": 1.0},
         {"epochs": -1},
         {"class_weight": "heavy"},
+        {"class_weight": {"rising": 0}},
+        {"class_weight": {"rising": float("nan")}},
+        {"hidden_size": 4.0},
+        {"epochs": 2.5},
+        {"batch_size": None},
+        {"dropout": None},
+        {"learning_rate": "0.1"},
+        {"random_state": -1},
         {"validation_fraction": 1.0},
     ],
     ids=str,

@@ -108,12 +108,14 @@ def test_results_are_on_stdout_and_the_rest_on_stderr(run, split, tmp_path):
 def test_progress_is_on_stderr_with_loss_accuracy_and_time_left(run, tones, tmp_path, monkeypatch):
     tqdm = progress.tqdm
     monkeypatch.setattr(progress, "tqdm", lambda **given: tqdm(**given | {"delay": 0, "mininterval": 0}))
-    outcome = run("train", tones, "-o", tmp_path / "m", "--json", "--patience-epochs", 99)
+    outcome = run(
+        "train", tones, "-o", tmp_path / "m", "--json", "--patience-epochs", 99, "--validation-fraction", 0.3
+    )
     json.loads(outcome.out)
     bars = outcome.err.replace("\r", "\n").splitlines()
     assert any("features: 100%" in bar and "24/24" in bar for bar in bars)
     last = next(bar for bar in reversed(bars) if bar.startswith("training:"))
-    for word in ("12/12", "loss=", "validation loss=", "accuracy=", "<"):
+    for word in ("12/12", "loss=", " accuracy=", "validation loss=", "validation accuracy=", "<"):
         assert word in last
 
 
@@ -237,8 +239,8 @@ def test_mfcc_are_as_many_as_asked_for(run, tones, tmp_path):
         ("--f-min-hz", 4000, "f_min_hz"),
         ("--f-max-hz", 4001, "8000 Hz"),
         ("--stack-frames", 0, "stack"),
-        ("--sample-rate-hz", 0, "sample.rate.*positive"),
-        ("--sample-rate-hz", -8000, "^(?!.*--skip-bad).*sample.rate.*positive"),
+        ("--sample-rate-hz", 0, "sample.rate.*above 0"),
+        ("--sample-rate-hz", -8000, "^(?!.*--skip-bad).*sample.rate.*above 0"),
     ],
 )
 def test_a_value_out_of_range_ends_in_one_line_and_nothing_is_written(
@@ -301,16 +303,68 @@ def test_cross_validation_by_speaker_is_reported_per_speaker_and_in_the_mean(run
     ]
     for line, figure in zip(lines[3:5], ("accuracy", "uar"), strict=True):
         assert line.split()[:2] == [figure, f"{100 * result[figure]:.2f}"]
-        assert f"mean of 2 seed(s) (standard deviation {100 * result[f'{figure}_sd']:.2f})" in line
+        assert f"{100 * result[f'{figure}_sd']:.2f})" in line
     assert lines[5].startswith(f"24 clips, {result['parameters']:,} parameters")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--folds", "source"], "no column 'source'"), (["--folds", "split", "--seeds", 0], "--seeds")],
+    [(["--folds", "source"], "no column 'source'"), (["--folds", "fold"], "no column 'fold'")],
 )
 def test_cross_validation_that_cannot_be_is_told(run, split, options, said):
     assert said in run("cross-validate", split, *options).the_error()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["cross-validate", "d", "--folds", "split", "--seeds", "0"], ["predict", "m", "f", "--top", "0"]],
+)
+def test_counts_below_one_are_wrong_usage(capsys, arguments):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "at least 1, not 0" in capsys.readouterr().err
+
+
+def test_evaluate_tests_the_fold_that_is_named(run, tones, tmp_path, write_manifest):
+    rows = [(path, path.parent.name, int(path.stem) % 4) for path in sorted(tones.glob("*/*.wav"))]
+    manifest = write_manifest(tmp_path / "folds.csv", "path,label,fold", rows)
+    assert run("train", manifest, "-o", tmp_path / "m", "--test-fold", 1).status == 0
+    for options, said in (([], "fold 1"), (["--test-fold", 2], "fold 2")):
+        outcome = run("evaluate", tmp_path / "m", manifest, *options, "--json")
+        assert json.loads(outcome.out)["n"] == 6
+        assert f"testing the 6 rows of {said} of 24" in outcome.err
+    assert "no fold 'five'" in run("evaluate", tmp_path / "m", manifest, "--test-fold", "five").the_error()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_pictures_that_cannot_be_written_are_told_before_anything_is_read(
+    run, model, tones, tmp_path, command
+):
+    (tmp_path / "file").touch()
+    target = (tones, "-o", tmp_path / "m") if command == "train" else (model, tones)
+    outcome = run(command, *target, "--plots", tmp_path / "file" / "plots")
+    assert str(tmp_path / "file") in outcome.the_error()
+    assert not (tmp_path / "m").exists()
+    assert "clips of" not in outcome.err
+
+
+def test_a_file_name_that_is_no_text_is_labelled_and_printed(run, model, write_tone, tmp_path):
+    path = tmp_path / os.fsdecode(b"f\xfcnf.wav")
+    write_tone(tmp_path / "plain.wav", "rising").rename(path)
+    process = subprocess.run(
+        [SCRIPT, "predict", model, path, os.fsdecode(b"g\xfc")], capture_output=True, check=False
+    )
+    assert process.returncode == 1
+    assert b"f\\udcfcnf.wav\trising" in process.stdout
+    assert b"g\\udcfc: no such file" in process.stderr
+    assert b"Traceback" not in process.stderr
+
+
+def test_the_program_runs_as_a_module_too():
+    process = subprocess.run(
+        [sys.executable, "-m", "lstm_scratch", "--version"], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "lstm-scratch 0.1.0\n"
 
 
 # Predicting.
@@ -326,7 +380,7 @@ def test_predict_prints_a_line_per_file_the_most_probable_label_first(run, train
         assert line.split("\t")[1].startswith(file.parent.name)
 
 
-@pytest.mark.parametrize(("top", "shown"), [(1, 1), (2, 2), (9, 3), (0, 1)])
+@pytest.mark.parametrize(("top", "shown"), [(1, 1), (2, 2), (9, 3)])
 def test_predict_shows_as_many_labels_as_asked_for(run, model, tones, top, shown):
     line = run("predict", model, tones / "rising" / "1.wav", "--top", top).out
     assert len(line.split("\t")) == 1 + shown

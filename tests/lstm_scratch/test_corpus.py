@@ -181,3 +181,15 @@ def test_real_manifests_are_read_as_their_tables_stand():
     digits = read_corpus(SHARED / "fsdd" / "manifest.csv")
     assert (len(digits), digits.parts.count("test"), len(set(digits.groups))) == (3000, 300, 6)
     assert {label: digits.labels.count(label) for label in "0123456789"} == dict.fromkeys("0123456789", 300)
+
+
+def test_one_recording_under_two_names_is_there_twice(manifest, tmp_path):
+    path = manifest("path,label\na.wav,x\nb.wav,y\n")
+    path.write_text(f"path,label\na.wav,x\n{tmp_path}/./../{tmp_path.name}/a.wav,x\n")
+    with pytest.raises(DataError, match=r"line 3: .*a\.wav stands in line 2 already"):
+        read_corpus(path)
+
+
+def test_a_column_that_stands_twice_is_told(manifest):
+    with pytest.raises(DataError, match="a column stands twice in its first line"):
+        read_corpus(manifest("path,label,label\na.wav,x,y\n"))

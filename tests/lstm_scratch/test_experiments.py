@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from lstm_scratch.audio import AudioClassifier
-from lstm_scratch.corpus import Corpus, read_corpus
+from lstm_scratch.corpus import ALONE, Corpus, read_corpus
 from lstm_scratch.division import divide
 from lstm_scratch.errors import DataError
 from lstm_scratch.experiments import cross_validate, evaluate, train
@@ -528,3 +528,41 @@ def test_real_protocols_are_followed():
     assert division.groups_disjoint
     assert {actors.folds[n] for n in division.test} == {"5"}
     assert not any("both sides" in line for line in lines)
+
+
+def test_clips_of_nobody_are_trained_on_in_every_fold_and_never_tested(tone_corpus, tiny):
+    groups = [
+        ALONE + str(p) if g == "s3" else g for p, g in zip(tone_corpus.paths, tone_corpus.groups, strict=True)
+    ]
+    corpus = Corpus("c", tone_corpus.paths, tone_corpus.labels, "speaker", groups)
+    lines = []
+    outcome = cross_validate(corpus, tiny(epochs=1), "speaker", say=lines.append)
+    assert list(outcome["accuracy_by_fold"]) == ["s0", "s1", "s2"]
+    assert outcome["n"] == 18
+    assert "6 clips without a speaker are trained on, and never tested" in lines
+    assert (
+        sum(sum(c[p] for p in ("training", "validation")) for c in outcome["folds"][0]["classes"].values())
+        == 18
+    )
+
+
+def test_the_sample_rate_does_not_look_at_the_test_part(tmp_path, tone_corpus, tiny, write_tone):
+    low = write_tone(tmp_path / "low.wav", "steady", rate=4000)
+    corpus = Corpus(
+        "c", [*tone_corpus.paths, low], [*tone_corpus.labels, "steady"], parts=["training"] * 24 + ["test"]
+    )
+    with pytest.raises(DataError, match=r"low\.wav: recorded at 4000 Hz"):
+        train(corpus, tiny(epochs=1))
+
+
+def test_speakers_in_training_and_validation_of_a_speaker_split_are_said_aloud():
+    rows = [
+        ("yes", "a", "training"),
+        ("no", "a", "training"),
+        ("yes", "a", "validation"),
+        ("no", "b", "test"),
+    ]
+    _, lines = division_of(table(rows, "label,speaker,part"))
+    assert any(
+        "1 speaker(s) are in training and in validation, but not in the test" in line for line in lines
+    )

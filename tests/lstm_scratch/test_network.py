@@ -61,6 +61,12 @@ def test_parameters_are_named_by_part_and_drawn_in_the_wanted_dtype():
     assert {a.dtype for a in params.values()} == {np.dtype(np.float32)}
 
 
+def test_parameters_in_float64_are_drawn_in_float64():
+    params = Network(LSTM(I, 20), K).init(np.random.default_rng(0), np.float64)
+    block = params["lstm.weight_hh_l0"][:20]
+    np.testing.assert_allclose(block @ block.T, np.eye(20), atol=1e-13)
+
+
 def test_unknown_pooling_and_impossible_dropout_are_refused():
     with pytest.raises(SettingError, match="mean, max, last, attention"):
         Network(LSTM(I, H), K, "median")

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.loss import cross_entropy_forward
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
+from lstm_scratch.params import from_torch_names, to_torch_names
+from lstm_scratch.threads import one_blas_thread
 from lstm_scratch.training import TrainingOptions, predict_logits, train
 
 OPTIONS = TrainingOptions(
@@ -67,6 +70,121 @@ def test_the_epoch_with_the_smallest_validation_loss_is_kept():
     kept, _ = cross_entropy_forward(predict_logits(NETWORK, params, sequences), validation[1])
     assert kept == pytest.approx(min(losses), rel=1e-6)
     assert len(history) == int(np.argmin(losses)) + 1 + 3 < 12
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_updates_are_those_of_torch(schedule):
+    """Batches, loss, clipping, AdamW and the rate together: nine updates in float64 without dropout."""
+    options = dataclasses.replace(
+        OPTIONS, epochs=3, schedule=schedule, max_gradient_norm=0.1, weight_decay=0.5, label_smoothing=0.2
+    )
+    sequences, targets = ramps(20, 1)
+    sequences = [sequence.astype(np.float64) for sequence in sequences]
+    weight = np.array([0.5, 2.0])
+    network = Network(LSTM(3, 6), 2, "mean")
+    start = network.init(np.random.default_rng(2), np.float64)
+    ours, _ = train(network, start, (sequences, targets), None, options, np.random.default_rng(0), weight)
+
+    lstm, linear = torch.nn.LSTM(3, 6, dtype=torch.float64), torch.nn.Linear(6, 2, dtype=torch.float64)
+    theirs = torch.nn.ModuleDict({"lstm": lstm, "linear": linear})
+    theirs.load_state_dict({name: torch.tensor(a) for name, a in to_torch_names(start).items()})
+    lstm.bias_hh_l0.requires_grad_(False)  # we have one bias
+    trained = [p for p in theirs.parameters() if p.requires_grad]
+    adamw = torch.optim.AdamW(trained, lr=options.learning_rate, weight_decay=0.5)
+    if schedule == "one-cycle":
+        rate = torch.optim.lr_scheduler.OneCycleLR(
+            adamw, max_lr=options.learning_rate, total_steps=9, cycle_momentum=False
+        )
+    criterion = torch.nn.CrossEntropyLoss(weight=torch.tensor(weight), label_smoothing=0.2)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        order = rng.permutation(20)
+        for batch in np.split(order, [8, 16]):
+            means = [lstm(torch.tensor(sequences[n])[:, None])[0].mean(dim=0)[0] for n in batch]
+            loss = criterion(linear(torch.stack(means)), torch.tensor(targets[batch]))
+            adamw.zero_grad()
+            loss.backward()
+            norm = torch.linalg.vector_norm(torch.cat([p.grad.ravel() for p in trained]))
+            assert norm > 0.1
+            for p in trained:
+                p.grad *= 0.1 / norm  # torch's own clipping adds 1e-6 to the norm
+            adamw.step()
+            if schedule == "one-cycle" and rate.last_epoch < 8:
+                rate.step()
+    for name, array in from_torch_names(
+        {k: p.detach().numpy() for k, p in theirs.state_dict().items()}
+    ).items():
+        np.testing.assert_allclose(ours[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_dropout_acts_in_training_alone():
+    still = Network(LSTM(3, 6), 2, "mean", dropout=0.0)
+    start = still.init(np.random.default_rng(2))
+    dropped, kept = (
+        train(network, start, ramps(20, 1), None, OPTIONS, np.random.default_rng(0))[0]
+        for network in (NETWORK, still)
+    )
+    assert not np.array_equal(dropped["linear.weight"], kept["linear.weight"])
+    sequences, _ = ramps(9, 2)
+    np.testing.assert_array_equal(
+        predict_logits(NETWORK, kept, sequences), predict_logits(still, kept, sequences)
+    )
+
+
+def test_training_ends_after_a_quarter_of_the_epochs_without_improvement():
+    sequences, targets = ramps(30, 4)
+    options = dataclasses.replace(OPTIONS, epochs=28)
+    _, history = run(options, validation=(sequences, 1 - targets))
+    best = int(np.argmin([epoch.validation_loss for epoch in history])) + 1
+    assert len(history) == best + 7 < 28
+
+
+def test_the_validation_loss_weighs_classes_as_the_training_loss_does():
+    validation, weight = ramps(30, 4), np.array([1.0, 30.0], np.float32)
+    params, history = run(dataclasses.replace(OPTIONS, epochs=1), validation=validation, class_weight=weight)
+    logits = predict_logits(NETWORK, params, validation[0])
+    expected, _ = cross_entropy_forward(logits, validation[1], class_weight=weight)
+    assert history[0].validation_loss == pytest.approx(expected, rel=1e-6)
+    assert abs(expected - cross_entropy_forward(logits, validation[1])[0]) > 1e-3
+
+
+def test_a_long_clip_does_not_stretch_the_batch_of_the_short_ones(monkeypatch):
+    rng = np.random.default_rng(0)
+    sequences = [
+        rng.normal(size=(length, 3)).astype(np.float32) for length in (9000, *[30] * 500, 4000, 4000, 4000)
+    ]
+    params = NETWORK.init(rng)
+    shapes = []
+    forward = Network.forward
+    monkeypatch.setattr(
+        Network, "forward", lambda self, p, x, n: (shapes.append(x.shape[:2]), forward(self, p, x, n))[1]
+    )
+    logits = predict_logits(NETWORK, params, sequences)
+    assert sum(B for _, B in shapes) == 504
+    assert all(T * B <= 8192 or B == 1 for T, B in shapes)
+    assert len(shapes) == 5  # 273 and 227 of 30 steps, 2 and 1 of 4000, 1 of 9000
+    alone = predict_logits(NETWORK, params, [sequences[0]])
+    np.testing.assert_allclose(logits[0], alone[0], atol=1e-6)
+
+
+def test_threads_that_overlap_leave_the_limit_as_it_was():
+    def blas_threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == {2}
+
+
+def test_epochs_of_large_data_default_to_eight():
+    options = dataclasses.replace(OPTIONS, epochs=None, batch_size=1)
+    _, history = run(options, training=ramps(150, 1))
+    assert len(history) == 8  # 150 updates each
 
 
 def test_without_validation_the_last_epoch_is_kept():

@@ -94,3 +94,12 @@ def test_float32_names_and_shapes_that_do_not_fit_are_refused():
         compare_gradients(loss, {"x": X}, {"y": X})
     with pytest.raises(ValueError, match="shape"):
         compare_gradients(loss, {"x": X}, {"x": X[0]})
+
+
+def test_a_gradient_of_zero_is_measured_against_the_others_and_nothing_against_nothing():
+    a, unused, empty = np.array([3.0]), np.array([1.0, 2.0]), np.zeros((0, 4))
+    arrays = {"a": a, "unused": unused, "empty": empty}
+    grads = {"a": 2 * a, "unused": np.array([1e-13, 0]), "empty": empty}
+    assert_gradients(lambda: (a**2).sum() + empty.sum(), arrays, grads)
+    with pytest.raises(AssertionError, match=r"unused\[1\]"):
+        assert_gradients(lambda: (a**2).sum(), arrays, grads | {"unused": np.array([0, 1e-5])})
