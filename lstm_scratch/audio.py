@@ -189,17 +189,17 @@ class AudioClassifier(SequenceClassifier):
         Returns
         -------
         dict
-            What JSON can hold: parameters, features, sample rate, classes, history and card.
+            What JSON can hold: settings, features, sample rate, classes, history and card.
         """
         description = super().describe()
-        description["parameters"]["features"] = settings_to_dict(self.features)
+        description["settings"]["features"] = settings_to_dict(self.features)
         return description | {"sample_rate": self.sample_rate_}
 
     @classmethod
     def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
-        features = settings_from_dict(description["parameters"]["features"])
-        parameters = description["parameters"] | {"features": features}
-        classifier = super()._restore(arrays, description | {"parameters": parameters})
+        features = settings_from_dict(description["settings"]["features"])
+        settings = description["settings"] | {"features": features}
+        classifier = super()._restore(arrays, description | {"settings": settings})
         classifier.sample_rate_ = description["sample_rate"]
         return classifier
 

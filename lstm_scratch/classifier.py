@@ -322,11 +322,11 @@ class SequenceClassifier(Estimator):
         Returns
         -------
         dict
-            What JSON can hold: parameters, classes, history and card.
+            What JSON can hold: settings, classes, history and card.
         """
         return {
             "estimator": type(self).__name__,
-            "parameters": self.get_params() | {"class_weight": self._plain_class_weight()},
+            "settings": self.get_params() | {"class_weight": self._plain_class_weight()},
             "classes": self.classes_.tolist(),
             "history": self.history_,
             "card": self.card_,
@@ -334,7 +334,7 @@ class SequenceClassifier(Estimator):
 
     @classmethod
     def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
-        classifier = cls(**description["parameters"])
+        classifier = cls(**description["settings"])
         classifier.classes_ = np.array(description["classes"])
         if isinstance(classifier.class_weight, Mapping):  # JSON knows no keys but text
             weights = classifier.class_weight

@@ -358,15 +358,15 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> None:
     classifier = _load(options.model)
-    about = classifier.describe() | {"parameters_in_all": classifier.n_parameters_}
+    about = classifier.describe() | {"parameters": classifier.n_parameters_}
 
     def show() -> None:
-        print(f"{options.model}: {about['estimator']}, {about['parameters_in_all']:,} parameters")
+        print(f"{options.model}: {about['estimator']}, {about['parameters']:,} parameters")
         print(f"sample rate: {about['sample_rate']} Hz")
         print(f"classes ({len(about['classes'])}): {', '.join(map(str, about['classes']))}")
         for title, values in (
-            ("features", about["parameters"].pop("features")),
-            ("settings", about["parameters"]),
+            ("features", about["settings"].pop("features")),
+            ("settings", about["settings"]),
         ):
             print(f"{title}: {', '.join(f'{name}={value}' for name, value in values.items())}")
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")

@@ -339,9 +339,9 @@ BAD_MODELS = {
     "with half a description": (lambda path: rewrite(path, lambda text: text[:100]), ["train anew"]),
     "with a list for a description": (described(lambda about: [about]), ["train anew"]),
     "without its classes": (described(lambda about: about | {"classes": None}), ["train anew"]),
-    "without its settings": (described(lambda about: about | {"parameters": {}}), ["train anew"]),
+    "without its settings": (described(lambda about: about | {"settings": {}}), ["train anew"]),
     "with a setting out of range": (
-        described(lambda about: about | {"parameters": about["parameters"] | {"dropout": 2}}),
+        described(lambda about: about | {"settings": about["settings"] | {"dropout": 2}}),
         ["dropout", "train anew"],
     ),
     "without a weight": (lambda path: rewrite(path, without="linear.bias"), ["train anew"]),

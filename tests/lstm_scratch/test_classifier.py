@@ -223,7 +223,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused(fitted, tmp_path):
     with pytest.raises(ModelFileError, match="damaged"):
         load(arrays | {"linear.bias": np.zeros(4, np.float32)}, description)
     with pytest.raises(ModelFileError, match="damaged"):
-        load(arrays, description | {"parameters": {"hidden_size": 6, "colour": "red"}})
+        load(arrays, description | {"settings": {"hidden_size": 6, "colour": "red"}})
     with pytest.raises(ModelFileError, match="holds a AudioClassifier"):
         load(arrays, description | {"estimator": "AudioClassifier"})
 

@@ -194,10 +194,10 @@ def test_every_option_reaches_the_model(run, tones, tmp_path):
     given = [word for option, (_, value) in (OPTIONS | FEATURE_OPTIONS).items() for word in (option, value)]
     assert run("train", tones, "-o", path, *given, "--no-bidirectional").status == 0
     about = json.loads(run("info", path, "--json").out)
-    features = about["parameters"].pop("features")
-    assert {name: about["parameters"][name] for name, _ in OPTIONS.values()} == dict(OPTIONS.values())
+    features = about["settings"].pop("features")
+    assert {name: about["settings"][name] for name, _ in OPTIONS.values()} == dict(OPTIONS.values())
     assert {name: features[name] for name, _ in FEATURE_OPTIONS.values()} == dict(FEATURE_OPTIONS.values())
-    assert about["parameters"]["bidirectional"] is False
+    assert about["settings"]["bidirectional"] is False
     assert (about["sample_rate"], len(about["history"])) == (7000, 2)
     loaded = AudioClassifier.load(path)
     assert loaded.params_["linear.weight"].shape == (3, 5)
@@ -206,7 +206,7 @@ def test_every_option_reaches_the_model(run, tones, tmp_path):
 
 def test_mfcc_are_as_many_as_asked_for(run, tones, tmp_path):
     assert run("train", tones, "-o", tmp_path / "m", "--n-mfcc", 5, "--epochs", 1).status == 0
-    assert json.loads(run("info", tmp_path / "m", "--json").out)["parameters"]["features"]["n_mfcc"] == 5
+    assert json.loads(run("info", tmp_path / "m", "--json").out)["settings"]["features"]["n_mfcc"] == 5
     assert AudioClassifier.load(tmp_path / "m").n_features_in_ == 5 * 2 * 2
 
 
@@ -418,7 +418,7 @@ def test_info_as_json_is_the_description_and_the_size(run, trained, model):
     outcome = run("info", model, "--json")
     assert outcome.out.count("\n") == 1
     about = json.loads(outcome.out)
-    assert about.pop("parameters_in_all") == trained.n_parameters_
+    assert about.pop("parameters") == trained.n_parameters_
     assert about == json.loads(json.dumps(trained.describe()))
 
 
