@@ -24,6 +24,7 @@ from lstm_scratch.sound import (
     audio_sample_rate,
     check_samples,
     read_audio,
+    resample,
     settings_from_dict,
     settings_to_dict,
 )
@@ -286,7 +287,7 @@ def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tupl
         array = np.asarray(recording)
         is_features = array.ndim == 2 and array.shape[1] == features.n_features
         return f"array {n}", array if is_features else check_samples(array, f"array {n}")
-    native = audio_sample_rate(recording)
+    samples, native = read_audio(recording)
     highest = features.f_max_hz or sample_rate / 2
     if native < 2 * highest:
         raise AudioError(
@@ -294,4 +295,4 @@ def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tupl
             f"the features reach {highest:g} Hz; use a recording at {2 * highest:g} Hz or more, or train "
             f"with a sample rate of {native} Hz"
         )
-    return str(recording), read_audio(recording, sample_rate)[0]
+    return str(recording), resample(samples, native, sample_rate)

@@ -8,9 +8,9 @@ from lstm_scratch.errors import SettingError
 
 
 def check_number(
-    name: str, value: Any, *, whole: bool = False, above: float = -math.inf, below: float = math.inf
+    name: str, value: Any, *, whole: bool = False, above: float = -math.inf, at_least: float = -math.inf
 ) -> None:
-    """Make sure that a setting is a finite number between two bounds, which it may not reach.
+    """Make sure that a setting is a finite number and not too small.
 
     Parameters
     ----------
@@ -20,20 +20,25 @@ def check_number(
         The setting.
     whole : bool, default False
         It has to be an integer.
-    above, below : float, optional
-        The bounds.
+    above : float, optional
+        A bound that it may not reach.
+    at_least : float, optional
+        A bound that it may reach.
 
     Raises
     ------
     SettingError
         If it is something else.
     """
-    if isinstance(value, Integral if whole else Real) and above < float(value) < below:
+    if (
+        isinstance(value, Integral if whole else Real)
+        and above < float(value) < math.inf
+        and float(value) >= at_least
+    ):
         return
     kind = "whole number" if whole else "number"
-    bounds = [f"above {above:g}"] if above > -math.inf else []
-    bounds += [f"below {below:g}"] if below < math.inf else []
-    raise SettingError(f"{name} is a {kind} {' and '.join(bounds)}, not {value!r}")
+    bound = f"above {above:g}" if above > -math.inf else f"from {at_least:g} on"
+    raise SettingError(f"{name} is a {kind} {bound}, not {value!r}")
 
 
 def check_probability(name: str, value: Any) -> None:

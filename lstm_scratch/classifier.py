@@ -196,7 +196,7 @@ class SequenceClassifier(Estimator):
         self._training_options()
         self._make_network(n_features=1, n_classes=2)
         check_probability("validation_fraction", self.validation_fraction)
-        check_number("random_state (the seed)", self.random_state, whole=True, above=-1)
+        check_number("random_state (the seed)", self.random_state, whole=True, at_least=0)
         if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
             raise SettingError(f"class_weight is 'balanced', a dict or None, not {self.class_weight!r}")
         if isinstance(self.class_weight, Mapping):

@@ -19,11 +19,10 @@ from lstm_scratch.errors import UserError
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
 from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
-from lstm_scratch.plots import check_plots, plot_confusion, plot_training
+from lstm_scratch.plots import CONFUSION, TRAINING, check_plots, plot_confusion, plot_training
 from lstm_scratch.sound import FeatureError, LogMel, Mfcc
 
 PROGRAM = "lstm-scratch"
-PICTURES = ("confusion.png", "training.png")
 DEFAULTS = AudioClassifier()
 
 
@@ -331,7 +330,7 @@ def _cross_validate(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     _check_pictures(options.plots)
     result = evaluate(
-        _load(options.model),
+        AudioClassifier.load(options.model),
         read_corpus(options.data),
         part=options.part,
         test_fold=options.test_fold,
@@ -344,7 +343,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     predictions = []
-    for prediction in label_files(_load(options.model), options.files, say):
+    for prediction in label_files(AudioClassifier.load(options.model), options.files, say):
         predictions.append(prediction)
         if "error" in prediction:
             say(f"{PROGRAM}: error: {prediction['error']}")
@@ -357,7 +356,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> None:
-    classifier = _load(options.model)
+    classifier = AudioClassifier.load(options.model)
     about = classifier.describe() | {"parameters": classifier.n_parameters_}
 
     def show() -> None:
@@ -379,15 +378,11 @@ def _program() -> str:
     return PROGRAM if shutil.which(PROGRAM) else sys.argv[0]
 
 
-def _load(path: Path) -> AudioClassifier:
-    return AudioClassifier.load(path)
-
-
 def _check_pictures(folder: Path | None) -> None:
     """Make sure that `_draw` will be able to draw there."""
     if folder is not None:
         check_plots()
-        for name in PICTURES:
+        for name in (CONFUSION, TRAINING):
             check_writable(folder / name)
 
 
@@ -396,9 +391,9 @@ def _draw(folder: Path | None, result: dict[str, Any], history: list[dict[str, A
         return
     if result["n"]:
         title = f"{100 * result['accuracy']:.1f} % of {result['n']} clips"
-        plot_confusion(folder / PICTURES[0], result["confusion"], list(result["classes"]), title)
+        plot_confusion(folder / CONFUSION, result["confusion"], list(result["classes"]), title)
     if history is not None:
-        plot_training(folder / PICTURES[1], history, "training")
+        plot_training(folder / TRAINING, history, "training")
 
 
 def _print(options: argparse.Namespace, result: dict[str, Any], show: Callable[[], None]) -> None:

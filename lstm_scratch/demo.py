@@ -7,7 +7,7 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.division import Say
 from lstm_scratch.experiments import train
-from lstm_scratch.plots import check_plots, plot_confusion, plot_training
+from lstm_scratch.plots import CONFUSION, TRAINING, check_plots, plot_confusion, plot_training
 from lstm_scratch.synthesis import spoken_digits
 
 
@@ -40,9 +40,7 @@ def run_demo(folder: Path, seed: int, say: Say) -> dict[str, Any]:
     classifier = AudioClassifier(random_state=seed, verbose=True)
     result = train(corpus, classifier, say=say)
     say("3/3 saving the model and the pictures")
-    model, confusion, curve = (
-        folder / name for name in ("digits.safetensors", "confusion.png", "training.png")
-    )
+    model, confusion, curve = (folder / name for name in ("digits.safetensors", CONFUSION, TRAINING))
     classifier.save(model)
     title = f"digits of voices never heard: {100 * result['accuracy']:.1f} % of {result['n']} right"
     plot_confusion(confusion, result["confusion"], list(result["classes"]), title)

@@ -13,6 +13,7 @@ from lstm_scratch.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CONFUSION, TRAINING = "confusion.png", "training.png"  # what the pictures are called
 DPI = 150
 
 

@@ -20,6 +20,7 @@ from features import (
     audio_sample_rate,
     check_samples,
     read_audio,
+    resample,
     settings_from_dict,
     settings_to_dict,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "audio_sample_rate",
     "check_samples",
     "read_audio",
+    "resample",
     "settings_from_dict",
     "settings_to_dict",
 ]

@@ -60,13 +60,13 @@ class TrainingOptions:
     patience: int | None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            if name == "batch_size" or getattr(self, name) is not None:
+        check_number("batch_size", self.batch_size, whole=True, above=0)
+        for name in ("epochs", "patience"):
+            if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole=True, above=0)
         for name in ("learning_rate", "max_gradient_norm"):
             check_number(name, getattr(self, name), above=0)
-        if self.weight_decay != 0:
-            check_number("weight_decay", self.weight_decay, above=0)
+        check_number("weight_decay", self.weight_decay, at_least=0)
         check_probability("label_smoothing", self.label_smoothing)
         if self.schedule not in ("one-cycle", "constant"):
             raise SettingError(f"schedule is one-cycle or constant, not {self.schedule!r}")

@@ -10,7 +10,8 @@ import numpy as np
 class Comparison:
     """A gradient and its numerical counterpart, where they differ most."""
 
-    error: float  # largest difference, relative to the largest entry of the tensor
+    # Largest difference, relative to the largest entry of the tensor, or of all where the tensor is zero.
+    error: float
     index: tuple[int, ...]  # where it is
     analytic: float
     numerical: float
@@ -85,8 +86,7 @@ def compare_gradients(
         raise ValueError(f"gradients of {sorted(grads)} for arrays {sorted(arrays)}")
     comparisons = {}
     numericals = {name: numerical_gradient(loss, array, step) for name, array in arrays.items()}
-    # A tensor whose gradient is zero would be measured against nothing but rounding.
-    floor = 1e-3 * max((np.abs(n).max(initial=0) for n in numericals.values()), default=0)
+    largest = max((np.abs(n).max(initial=0) for n in numericals.values()), default=0)
     for name, array in arrays.items():
         analytic, numerical = grads[name], numericals[name]
         if analytic.shape != numerical.shape:
@@ -96,7 +96,10 @@ def compare_gradients(
         difference = np.abs(analytic - numerical)
         difference[np.isnan(difference)] = np.inf  # else NaN would be the smallest of all
         index = np.unravel_index(int(difference.argmax()), difference.shape)
-        scale = max(np.abs(numerical).max(), floor, np.finfo(np.float64).tiny)
+        scale = np.abs(numerical).max()
+        if scale <= 1e-9 * largest:  # a gradient of zero, which is all rounding here
+            scale = largest
+        scale = max(scale, np.finfo(np.float64).tiny)
         comparisons[name] = Comparison(
             float(difference[index] / scale),
             tuple(int(i) for i in index),

@@ -301,7 +301,7 @@ def rewrite(path, change_text=lambda text: text, without=None):
     """Change what a model file says of itself, or take an array out of it."""
     with safetensors.safe_open(path, "numpy") as file:
         text = change_text(file.metadata()["lstm-scratch"])
-        arrays = {name: file.get_tensor(name) for name in file.keys() if name != without}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys() if name != without}  # noqa: SIM118 (no dict)
     path.write_bytes(safetensors.numpy.save(arrays, {"lstm-scratch": text}))
 
 
@@ -420,7 +420,10 @@ def test_an_interruption_is_told_in_one_line_and_leaves_the_old_model(
     elif where == "training":
         monkeypatch.setattr("lstm_scratch.training.AdamW.step", interrupt)
     else:  # when the new file is complete, and about to take the old one's place
-        last_moment = lambda part, to: interrupt() if to == path else replace(part, to)  # noqa: E731
+
+        def last_moment(part, to):
+            return interrupt() if to == path else replace(part, to)
+
         monkeypatch.setattr(Path, "replace", last_moment)
     outcome = run("train", tones, "-o", path, "--overwrite")
     assert outcome.the_error() == "lstm-scratch: error: interrupted"

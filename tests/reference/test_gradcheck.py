@@ -103,3 +103,12 @@ def test_a_gradient_of_zero_is_measured_against_the_others_and_nothing_against_n
     assert_gradients(lambda: (a**2).sum() + empty.sum(), arrays, grads)
     with pytest.raises(AssertionError, match=r"unused\[1\]"):
         assert_gradients(lambda: (a**2).sum(), arrays, grads | {"unused": np.array([0, 1e-5])})
+
+
+def test_a_small_gradient_is_held_to_its_own_size():
+    a, small = np.array([3.0]), np.array([2.0])
+    grads = {"a": 2 * a, "small": 1e-4 * 2 * small * 1.001}
+    with pytest.raises(AssertionError, match=r"^small\[0\]"):
+        assert_gradients(
+            lambda: (a**2).sum() + 1e-4 * (small**2).sum(), {"a": a, "small": small}, grads, 5e-4
+        )
