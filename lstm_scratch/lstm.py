@@ -165,7 +165,13 @@ def lstm_backward(
     return (dx, dh, dc), grads
 
 
-def lstm_init(rng: np.random.Generator, input_size: int, hidden_size: int) -> Params:
+def lstm_init(
+    rng: np.random.Generator,
+    input_size: int,
+    hidden_size: int,
+    output_size: int | None = None,
+    gates: str = "ifgo",
+) -> Params:
     """Draw the parameters of one layer and direction.
 
     Input weights are Glorot uniform, recurrent weights orthogonal, each gate's block drawn on its
@@ -179,16 +185,21 @@ def lstm_init(rng: np.random.Generator, input_size: int, hidden_size: int) -> Pa
         I.
     hidden_size : int
         H.
+    output_size : int, optional
+        Columns of ``weight_hh``: H, by default, or fewer where h is projected.
+    gates : str, default "ifgo"
+        The blocks; some variants have fewer.
 
     Returns
     -------
     dict
         ``weight_ih (4H, I)``, ``weight_hh (4H, H)`` and ``bias (4H,)``, float64.
     """
+    H = hidden_size
     return {
-        "weight_ih": np.vstack([glorot_uniform(rng, hidden_size, input_size) for _ in "ifgo"]),
-        "weight_hh": np.vstack([orthogonal(rng, hidden_size) for _ in "ifgo"]),
-        "bias": np.zeros(4 * hidden_size),
+        "weight_ih": np.vstack([glorot_uniform(rng, H, input_size) for _ in gates]),
+        "weight_hh": np.vstack([orthogonal(rng, H, output_size or H) for _ in gates]),
+        "bias": np.zeros(len(gates) * H),
     }
 
 

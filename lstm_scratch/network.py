@@ -51,7 +51,7 @@ class Network:
     Raises
     ------
     SettingError
-        If the pooling is unknown or the probability not in [0, 1).
+        If the pooling is unknown, the probability not in [0, 1), or the stack batch-first.
     """
 
     lstm: LSTM
@@ -60,6 +60,8 @@ class Network:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.lstm.batch_first:
+            raise SettingError("a network reads (T, B, F): give its LSTM batch_first=False")
         if self.pooling not in POOLINGS:
             raise SettingError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
         check_probability("dropout", self.dropout)
@@ -115,8 +117,9 @@ class Network:
             What `backward` needs.
         """
         (y, _, _), lstm = self.lstm.forward(under("lstm", params), x, lengths=lengths, rng=rng)
-        directions = self.lstm.output_size // self.lstm.hidden_size
-        pooled, pooling = pooling_forward(under("pooling", params), self.pooling, y, lengths, directions)
+        pooled, pooling = pooling_forward(
+            under("pooling", params), self.pooling, y, lengths, self.lstm.directions
+        )
         dropped, mask = dropout_forward(pooled, self.dropout, rng)
         logits, linear = linear_forward(under("linear", params), dropped)
         return logits, NetworkCache(lstm, pooling, mask, linear)

@@ -34,27 +34,28 @@ def glorot_uniform(rng: np.random.Generator, n_out: int, n_in: int) -> np.ndarra
     return rng.uniform(-limit, limit, (n_out, n_in))
 
 
-def orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Draw an orthogonal matrix, uniform over all of them.
+def orthogonal(rng: np.random.Generator, n_out: int, n_in: int) -> np.ndarray:
+    """Draw a matrix with orthonormal columns, uniform over all of them (rows, where it is wider than high).
 
     Parameters
     ----------
     rng : numpy.random.Generator
         Source of randomness.
-    n : int
+    n_out, n_in : int
         Rows and columns.
 
     Returns
     -------
-    ndarray (n, n), float64
-        A matrix Q with ``Q @ Q.T`` the identity.
+    ndarray (n_out, n_in), float64
+        A matrix Q with ``Q.T @ Q`` the identity (``Q @ Q.T``, where it is wider than high).
 
     Notes
     -----
     A. Saxe et al., ICLR 2014; the signs make it uniform: F. Mezzadri, Notices of the AMS 54 (2007).
     """
-    q, r = np.linalg.qr(rng.standard_normal((n, n)))
-    return np.asarray(q * np.sign(np.diag(r)))
+    q, r = np.linalg.qr(rng.standard_normal((max(n_out, n_in), min(n_out, n_in))))
+    q = q * np.sign(np.diag(r))
+    return np.asarray(q if n_out >= n_in else q.T)
 
 
 def under(prefix: str, params: Params) -> Params:

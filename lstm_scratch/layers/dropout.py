@@ -29,11 +29,8 @@ def dropout_forward(
     -----
     N. Srivastava et al., JMLR 15 (2014) 1929, section 10.
     """
-    if rng is None or probability == 0:
-        return x, None
-    keep = rng.random(x.shape) >= probability
-    mask = keep.astype(x.dtype) / x.dtype.type(1 - probability)
-    return x * mask, mask
+    mask = dropout_mask(x.shape, probability, x.dtype, rng)
+    return (x, None) if mask is None else (x * mask, mask)
 
 
 def dropout_backward(dy: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -52,3 +49,30 @@ def dropout_backward(dy: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         ``dx = dy * mask``.
     """
     return dy if mask is None else dy * mask
+
+
+def dropout_mask(
+    shape: tuple[int, ...], probability: float, dtype: np.dtype, rng: np.random.Generator | None
+) -> np.ndarray | None:
+    """Draw what dropout multiplies by.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the values.
+    probability : float
+        Of dropping a value, in [0, 1).
+    dtype : dtype
+        Of the values.
+    rng : numpy.random.Generator or None
+        Source of the mask; None outside training.
+
+    Returns
+    -------
+    ndarray or None
+        0 or ``1 / (1 - probability)`` each; None where nothing is to be dropped.
+    """
+    if rng is None or probability == 0:
+        return None
+    keep = rng.random(shape) >= probability
+    return np.asarray(keep.astype(dtype) / dtype.type(1 - probability))

@@ -43,7 +43,7 @@ def pooling_init(rng: np.random.Generator, kind: Pooling, n_features: int) -> Pa
 
 
 def pooling_forward(
-    params: Params, kind: Pooling, y: np.ndarray, lengths: np.ndarray, n_directions: int = 1
+    params: Params, kind: Pooling, y: np.ndarray, lengths: np.ndarray, directions: tuple[bool, ...] = (False,)
 ) -> tuple[np.ndarray, PoolingCache]:
     """Pool the valid steps of every row: ``pooled = sum_t weights_t * y_t``.
 
@@ -59,8 +59,8 @@ def pooling_forward(
         Outputs of the LSTM.
     lengths : ndarray (B,), int
         Valid steps of each row.
-    n_directions : int, default 1
-        2 if the second half of the features was read backwards.
+    directions : tuple of bool, default (False,)
+        For each equal part of the features, whether it was read backwards.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def pooling_forward(
         weights = valid & (np.arange(T)[:, None, None] == best)
     elif kind == "last":
         step = np.repeat(lengths[:, None] - 1, F, axis=1)
-        step[:, F // n_directions :] = 0
+        step[:, np.repeat(directions, F // len(directions))] = 0
         weights = valid & (np.arange(T)[:, None, None] == step)
     else:
         scores = np.where(valid, (y @ params["query"])[:, :, None], -np.inf)

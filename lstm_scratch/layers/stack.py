@@ -1,6 +1,7 @@
 """The LSTM as people use it: layers on top of each other, one or two directions, dropout between.
 
-Letters: T time steps, B batch rows, I inputs, H hidden units, D directions (1 or 2), L layers.
+Letters: T time steps, B batch rows, I inputs, H hidden units, P outputs (H, or fewer by a projection),
+D directions (1 or 2), L layers.
 """
 
 from dataclasses import dataclass
@@ -9,26 +10,30 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_scratch.checks import check_number, check_probability
+from lstm_scratch.engines import Engine, engine_named
+from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
-from lstm_scratch.lstm import LSTMCache, lstm_backward, lstm_forward, lstm_init
 from lstm_scratch.params import Params
+from lstm_scratch.variants import PLAIN, Variant, variant_init
 
 
 class StackCache(NamedTuple):
     """All that `LSTM.backward` needs of the forward pass."""
 
-    passes: list[LSTMCache]  # one per layer and direction: l0, l0_reverse, l1, ...
+    passes: list[Any]  # each engine's own, one per layer and direction: l0, l0_reverse, l1, ...
     masks: list[np.ndarray | None]  # dropout between layers
     lengths: np.ndarray  # (B,)
+    batched: bool  # whether x had a batch axis
 
 
 @dataclass(frozen=True)
 class LSTM:
-    """A stack of LSTM layers, as `torch.nn.LSTM` computes it.
+    """A stack of LSTM layers, as `torch.nn.LSTM` computes it, and its variants.
 
     It holds sizes only; parameters and caches go in and out of its methods. A direction's
-    parameters are ``weight_ih_l{k}``, ``weight_hh_l{k}`` and ``bias_l{k}``, with ``_reverse`` at the
-    end for the one that reads backwards.
+    parameters are ``weight_ih_l{k}``, ``weight_hh_l{k}``, ``bias_l{k}``, with a projection
+    ``weight_hr_l{k}``, and what a variant adds, with ``_reverse`` at the end for the direction that
+    reads backwards.
 
     Parameters
     ----------
@@ -42,11 +47,22 @@ class LSTM:
         Read backwards too: D = 2, outputs side by side.
     dropout : float, default 0
         Probability of dropping an output on its way to the next layer, in training.
+    proj_size : int, default 0
+        P, if h is projected to fewer than H values; 0 for no projection, P = H.
+    batch_first : bool, default False
+        ``x`` and ``y`` are ``(B, T, .)``; states are as ever.
+    reverse : bool, default False
+        Read backwards only. Outputs stay at the steps whose inputs they saw last.
+    variant : Variant
+        What differs from the plain LSTM in every layer's step.
+    engine : str or Engine, default "numpy"
+        Who computes: one of `lstm_scratch.engines.ENGINES`, or one of your own.
 
     Raises
     ------
     SettingError
-        If a size is not positive or the probability not in [0, 1).
+        If a size is not positive, the probability not in [0, 1), the projection not smaller than H,
+        two directions are asked for and one of them alone, or the engine is unknown.
     """
 
     input_size: int
@@ -54,18 +70,36 @@ class LSTM:
     num_layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
+    proj_size: int = 0
+    batch_first: bool = False
+    reverse: bool = False
+    variant: Variant = PLAIN
+    engine: str | Engine = "numpy"
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
             check_number(name, getattr(self, name), whole=True, above=0)
+        check_number("proj_size", self.proj_size, whole=True, at_least=0)
+        if self.proj_size >= self.hidden_size:
+            raise SettingError(
+                f"proj_size is smaller than hidden_size={self.hidden_size}, not {self.proj_size}"
+            )
         check_probability("dropout", self.dropout)
+        if self.bidirectional and self.reverse:
+            raise SettingError("reverse is for one direction alone; bidirectional reads backwards too")
+        self._engine()
+
+    @property
+    def directions(self) -> tuple[bool, ...]:
+        """For each direction, whether it reads in reverse."""
+        return (False, True) if self.bidirectional else (self.reverse,)
 
     @property
     def output_size(self) -> int:
-        """D * H, columns of the output."""
-        return self.hidden_size * (2 if self.bidirectional else 1)
+        """D * P, columns of the output."""
+        return (self.proj_size or self.hidden_size) * len(self.directions)
 
-    def init(self, rng: np.random.Generator, dtype: Any = np.float32) -> Params:
+    def init(self, rng: np.random.Generator, dtype: Any = np.float32, forget_bias: float = 0.0) -> Params:
         """Draw parameters: Glorot input weights, orthogonal recurrent weights, zero biases.
 
         Parameters
@@ -74,17 +108,30 @@ class LSTM:
             Source of randomness.
         dtype : dtype, default float32
             Of the parameters.
+        forget_bias : float, default 0
+            Bias of the forget gates. Above 0, what is in the cell stays longer at first. Where the
+            gates are coupled, the input gates' bias is the opposite of it, which does the same.
 
         Returns
         -------
         dict
             Parameters by name.
+
+        Notes
+        -----
+        The forget gates' bias: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015, section 2.2.
         """
         params = {}
+        H = self.hidden_size
         for layer in range(self.num_layers):
             size = self.input_size if layer == 0 else self.output_size
-            for reverse in self._directions:
-                for name, array in lstm_init(rng, size, self.hidden_size).items():
+            for reverse in self.directions:
+                of_pass = variant_init(rng, size, H, self.proj_size, self.variant)
+                if self.variant.coupled:
+                    of_pass["bias"][:H] = -forget_bias
+                else:
+                    of_pass["bias"][H : 2 * H] = forget_bias
+                for name, array in of_pass.items():
                     params[name + _suffix(layer, reverse)] = array.astype(dtype)
         return params
 
@@ -97,16 +144,19 @@ class LSTM:
         lengths: np.ndarray | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], StackCache]:
-        """Run the stack over a batch of sequences.
+        """Run the stack over a batch of sequences, or over one.
 
         Parameters
         ----------
         params : dict
             Parameters by name.
         x : ndarray (T, B, I)
-            Inputs.
-        h0, c0 : ndarray (L * D, B, H), optional
-            States before the first step, in the order l0, l0_reverse, l1, ... By default zero.
+            Inputs; ``(B, T, I)`` with `batch_first`; ``(T, I)`` for one sequence, where ``y`` and the
+            states have no batch axis either.
+        h0 : ndarray (L * D, B, P), optional
+            Outputs before the first step, in the order l0, l0_reverse, l1, ... By default zero.
+        c0 : ndarray (L * D, B, H), optional
+            Cells before the first step. By default zero.
         lengths : ndarray (B,), int, optional
             Valid steps of each row, in any order, 0 .. T. By default T.
         rng : numpy.random.Generator, optional
@@ -115,7 +165,7 @@ class LSTM:
         Returns
         -------
         outputs : tuple of ndarray
-            ``y (T, B, D * H)``, zero at the padding, ``h_n`` and ``c_n (L * D, B, H)``.
+            ``y (T, B, D * P)``, zero at the padding, ``h_n (L * D, B, P)`` and ``c_n (L * D, B, H)``.
         cache : StackCache
             What `backward` needs.
 
@@ -125,29 +175,38 @@ class LSTM:
             If a shape or a length does not fit.
         """
         lengths = self._check(x, h0, c0, lengths)
-        y, h_n, c_n = x, [], []
-        passes: list[LSTMCache] = []
+        batched = x.ndim == 3
+        y, h_n, c_n = self._time_major(x), [], []
+        if not batched:
+            h0, c0 = (None if state is None else state[:, None] for state in (h0, c0))
+        passes: list[Any] = []
         masks: list[np.ndarray | None] = []
         for layer in range(self.num_layers):
             if layer > 0:
                 y, mask = dropout_forward(y, self.dropout, rng)
                 masks.append(mask)
             outputs = []
-            for reverse in self._directions:
+            for reverse in self.directions:
                 row = len(passes)
-                (out, h, c), cache = lstm_forward(
-                    self._of_pass(params, layer, reverse),
+                (out, h, c), of_pass = self._engine().forward(
+                    _of_pass(params, layer, reverse),
                     reverse_valid(y, lengths) if reverse else y,
                     None if h0 is None else h0[row],
                     None if c0 is None else c0[row],
                     lengths,
+                    self.variant,
+                    rng,
                 )
                 outputs.append(reverse_valid(out, lengths) if reverse else out)
                 h_n.append(h)
                 c_n.append(c)
-                passes.append(cache)
+                passes.append(of_pass)
             y = np.concatenate(outputs, axis=2)
-        return (y, np.stack(h_n), np.stack(c_n)), StackCache(passes, masks, lengths)
+        cache = StackCache(passes, masks, lengths, batched)
+        states = np.stack(h_n), np.stack(c_n)
+        if not batched:
+            states = states[0][:, 0], states[1][:, 0]
+        return (self._as_given(y, batched), *states), cache
 
     def backward(
         self,
@@ -165,49 +224,64 @@ class LSTM:
             The parameters given to `forward`.
         cache : StackCache
             What `forward` returned.
-        dy : ndarray (T, B, D * H)
-            Gradient of the loss with respect to ``y``.
-        dh_n, dc_n : ndarray (L * D, B, H), optional
-            Gradients with respect to ``h_n`` and ``c_n``. By default zero.
+        dy : ndarray (T, B, D * P)
+            Gradient of the loss with respect to ``y``, of its shape.
+        dh_n : ndarray (L * D, B, P), optional
+            Gradient with respect to ``h_n``. By default zero.
+        dc_n : ndarray (L * D, B, H), optional
+            Gradient with respect to ``c_n``. By default zero.
 
         Returns
         -------
         inputs : tuple of ndarray
-            ``dx (T, B, I)``, ``dh0`` and ``dc0 (L * D, B, H)``.
+            ``dx``, ``dh0`` and ``dc0``, of the shapes of ``x``, ``h_n`` and ``c_n``.
         grads : dict
             Gradients of the parameters, under their names.
         """
-        passes, masks, lengths = cache
-        H, D = self.hidden_size, len(self._directions)
-        state = passes[0].h[0]
-        dh0, dc0 = np.empty((2, len(passes), *state.shape), state.dtype)
+        passes, masks, lengths, batched = cache
+        dy = self._time_major(dy)
+        if not batched:
+            dh_n, dc_n = (None if d is None else d[:, None] for d in (dh_n, dc_n))
+        P, D = self.output_size // len(self.directions), len(self.directions)
+        d_states: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         grads: Params = {}
         for layer in reversed(range(self.num_layers)):
-            dx = np.zeros_like(passes[D * layer].x)
-            for reverse in self._directions:
-                row = D * layer + reverse
-                d_out = dy[:, :, H * reverse : H * (reverse + 1)]
-                (d_in, dh0[row], dc0[row]), of_pass = lstm_backward(
-                    self._of_pass(params, layer, reverse),
+            parts = []
+            for direction, reverse in enumerate(self.directions):
+                row = D * layer + direction
+                d_out = dy[:, :, P * direction : P * (direction + 1)]
+                (d_in, dh0, dc0), of_pass = self._engine().backward(
+                    _of_pass(params, layer, reverse),
                     passes[row],
                     reverse_valid(d_out, lengths) if reverse else d_out,
                     None if dh_n is None else dh_n[row],
                     None if dc_n is None else dc_n[row],
                 )
-                dx += reverse_valid(d_in, lengths) if reverse else d_in
+                parts.append(reverse_valid(d_in, lengths) if reverse else d_in)
+                d_states[row] = (dh0, dc0)
                 grads |= {name + _suffix(layer, reverse): grad for name, grad in of_pass.items()}
-            dy = dropout_backward(dx, masks[layer - 1]) if layer > 0 else dx
-        return (dy, dh0, dc0), grads
+            dy = sum(parts[1:], start=parts[0])
+            if layer > 0:
+                dy = dropout_backward(dy, masks[layer - 1])
+        dh0, dc0 = (np.stack([d_states[row][k] for row in range(len(passes))]) for k in (0, 1))
+        if not batched:
+            dh0, dc0 = dh0[:, 0], dc0[:, 0]
+        return (self._as_given(dy, batched), dh0, dc0), grads
 
-    @property
-    def _directions(self) -> tuple[bool, ...]:
-        """For each direction, whether it reads in reverse."""
-        return (False, True) if self.bidirectional else (False,)
+    def _engine(self) -> Engine:
+        return engine_named(self.engine) if isinstance(self.engine, str) else self.engine
 
-    def _of_pass(self, params: Params, layer: int, reverse: bool) -> Params:
-        """Parameters of one layer and direction, under the names of `lstm.py`."""
-        suffix = _suffix(layer, reverse)
-        return {name: params[name + suffix] for name in ("weight_ih", "weight_hh", "bias")}
+    def _time_major(self, x: np.ndarray) -> np.ndarray:
+        """From the layout a user gave to (T, B, .)."""
+        if x.ndim == 2:
+            return x[:, None]
+        return x.swapaxes(0, 1) if self.batch_first else x
+
+    def _as_given(self, y: np.ndarray, batched: bool) -> np.ndarray:
+        """Undo `_time_major`."""
+        if not batched:
+            return y[:, 0]
+        return y.swapaxes(0, 1) if self.batch_first else y
 
     def _check(
         self,
@@ -217,15 +291,25 @@ class LSTM:
         lengths: np.ndarray | None,
     ) -> np.ndarray:
         """Refuse shapes that would only fail deep inside, or broadcast; return the lengths."""
-        if x.ndim != 3 or x.shape[2] != self.input_size:
-            raise ValueError(f"x has shape {x.shape}, not (T, B, {self.input_size})")
-        T, B, _ = x.shape
-        shape = (self.num_layers * len(self._directions), B, self.hidden_size)
-        for name, state in (("h0", h0), ("c0", c0)):
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            layout = "(B, T, " if self.batch_first else "(T, B, "
+            raise ValueError(
+                f"x has shape {x.shape}, not {layout}{self.input_size}) or (T, {self.input_size})"
+            )
+        batched = x.ndim == 3
+        T, B, _ = self._time_major(x).shape
+        n_states = self.num_layers * len(self.directions)
+        for name, state, size in (
+            ("h0", h0, self.proj_size or self.hidden_size),
+            ("c0", c0, self.hidden_size),
+        ):
+            shape = (n_states, B, size) if batched else (n_states, size)
             if state is not None and state.shape != shape:
                 raise ValueError(f"{name} has shape {state.shape}, not {shape}")
         if lengths is None:
             return np.full(B, T)
+        if not batched:
+            raise ValueError("one sequence without a batch axis has no lengths: cut it instead")
         lengths = np.asarray(lengths)
         if lengths.shape != (B,) or not np.issubdtype(lengths.dtype, np.integer):
             raise ValueError(f"lengths are {B} whole numbers, not {lengths!r}")
@@ -259,3 +343,9 @@ def reverse_valid(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _suffix(layer: int, reverse: bool) -> str:
     """End of the parameters' names of one layer and direction, as torch has it."""
     return f"_l{layer}_reverse" if reverse else f"_l{layer}"
+
+
+def _of_pass(params: Params, layer: int, reverse: bool) -> Params:
+    """Parameters of one layer and direction, under the names of `lstm.py`."""
+    suffix = _suffix(layer, reverse)
+    return {name.removesuffix(suffix): array for name, array in params.items() if name.endswith(suffix)}
