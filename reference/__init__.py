@@ -1,8 +1,8 @@
-"""Proof: gradients by finite differences, and the same computation in torch.
+"""Proof: gradients by numerical differentiation, and the same computation in torch.
 
-It imports `lstm_scratch`; nothing but tests and benchmarks imports it.
+It imports `lstm_scratch`; nothing but tests, benchmarks and the `gradcheck` command imports it.
 """
 
-from reference.gradcheck import Comparison, assert_gradients, compare_gradients, numerical_gradient
+from reference.gradcheck import Comparison, assert_gradients, check_gradients
 
-__all__ = ["Comparison", "assert_gradients", "compare_gradients", "numerical_gradient"]
+__all__ = ["Comparison", "assert_gradients", "check_gradients"]

@@ -25,13 +25,14 @@ def test_every_gradient_is_the_derivative_of_the_loss(pooling, bidirectional):
         array += rng.normal(size=array.shape)  # gradients well above the rounding of the loss
     dlogits = rng.normal(size=(B, K))
 
-    def forward():
-        return network.forward(params, x, LENGTHS, np.random.default_rng(9))
+    def forward(arrays):
+        return network.forward(arrays, arrays["x"], LENGTHS, np.random.default_rng(9))
 
-    dx, grads = network.backward(params, forward()[1], dlogits)
+    arrays = params | {"x": x}
+    dx, grads = network.backward(params, forward(arrays)[1], dlogits)
     # Some gradients are as small as 1e-5 here, which costs the differences three digits.
     assert_gradients(
-        lambda: (forward()[0] * dlogits).sum(), params | {"x": x}, grads | {"x": dx}, tolerance=1e-7
+        lambda moved: (forward(moved)[0] * dlogits).sum(), arrays, grads | {"x": dx}, tolerance=1e-7
     )
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from lstm_scratch.errors import UserError
 from lstm_scratch.lstm import lstm_backward, lstm_forward
-from reference import assert_gradients, compare_gradients, numerical_gradient
+from reference import assert_gradients, check_gradients
+from reference.gradcheck import METHODS
 
 T, B, I, H = 5, 3, 4, 2
 rng = np.random.default_rng(3)
@@ -14,11 +16,12 @@ PARAMS = {
     "bias": rng.normal(size=4 * H),
 }
 X, DY, DC_N = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, H)), rng.normal(size=(B, H))
+ARRAYS = PARAMS | {"x": X}
 LENGTHS = np.array([2, 5, 3])
 
 
-def loss():
-    (y, _, c_n), _ = lstm_forward(PARAMS, X, lengths=LENGTHS)
+def loss(arrays):
+    (y, _, c_n), _ = lstm_forward(arrays, arrays["x"], lengths=LENGTHS)
     return (y * DY).sum() + (c_n * DC_N).sum()
 
 
@@ -61,54 +64,311 @@ WRONG = {
 }
 
 
-def test_right_gradients_pass():
-    assert_gradients(loss, PARAMS | {"x": X}, right())
+WAYS = [(method, directions) for method in METHODS for directions in (None, 4)]
 
 
+@pytest.mark.parametrize(("method", "directions"), WAYS)
+def test_right_gradients_pass(method, directions):
+    assert_gradients(loss, ARRAYS, right(), method=method, directions=directions)
+
+
+@pytest.mark.parametrize(("method", "directions"), WAYS)
 @pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG.keys())
-def test_wrong_gradients_are_caught(spoil):
+def test_wrong_gradients_are_caught(spoil, method, directions):
     with pytest.raises(AssertionError, match="relative error"):
-        assert_gradients(loss, PARAMS | {"x": X}, spoil(right()))
+        assert_gradients(loss, ARRAYS, spoil(right()), method=method, directions=directions)
 
 
-def test_a_failure_names_tensor_entry_and_both_numbers():
+def test_an_lstm_is_right_to_rounding_by_a_complex_step():
+    for comparison in check_gradients(loss, ARRAYS, right(), method="complex"):
+        assert comparison.error < 1e-14
+
+
+def test_a_comparison_tells_the_worst_entry_and_both_numbers():
     grads = right()
     grads["bias"][5] += 0.5
-    comparison = compare_gradients(loss, PARAMS | {"x": X}, grads)["bias"]
-    assert comparison.index == (5,)
-    assert comparison.analytic - comparison.numerical == pytest.approx(0.5, rel=1e-6)
-    with pytest.raises(AssertionError, match=r"^bias\[5\]: gradient .* central difference"):
-        assert_gradients(loss, PARAMS | {"x": X}, grads)
+    *_, bias, _ = check_gradients(loss, ARRAYS, grads)
+    assert (bias.name, bias.shape, bias.index, bias.compared) == ("bias", (8,), (5,), 8)
+    assert bias.gradient == grads["bias"][5]
+    assert bias.numerical == pytest.approx(right()["bias"][5], rel=1e-7)
+    assert bias.error == pytest.approx(0.5 / np.abs(right()["bias"]).max(), rel=1e-7)
 
 
-def test_differences_of_a_parabola_are_its_slope_and_the_array_is_put_back():
+def test_along_directions_there_is_no_entry_but_the_products_and_their_number():
+    grads = right()
+    grads["x"] = grads["x"] + 0.5
+    x = check_gradients(loss, ARRAYS, grads, method="complex", directions=3)[-1]
+    assert (x.name, x.shape, x.index, x.compared) == ("x", (T, B, I), None, 3)
+    directions = np.random.default_rng(0).normal(size=(3, T, B, I))
+    directions /= np.sqrt((directions**2).sum(axis=(1, 2, 3), keepdims=True))
+    worst = np.abs(directions.sum(axis=(1, 2, 3))).argmax()
+    assert x.gradient == pytest.approx((directions[worst] * grads["x"]).sum(), rel=1e-12)
+    assert x.numerical == pytest.approx((directions[worst] * right()["x"]).sum(), rel=1e-12)
+    size = np.sqrt((grads["x"] ** 2).mean())
+    assert x.error == pytest.approx(abs(x.gradient - x.numerical) / size, rel=1e-12)
+
+
+def test_another_seed_draws_other_directions():
+    first, again, other = (check_gradients(loss, ARRAYS, right(), directions=1, seed=n)[0] for n in (1, 1, 2))
+    assert first == again
+    assert first.gradient != other.gradient
+
+
+def test_a_failure_names_each_wrong_tensor_and_its_worst_entry():
+    grads = right()
+    grads["bias"][5] += 0.5
+    grads["weight_hh"][3, 1] = -0.25
+    with pytest.raises(AssertionError) as failure:
+        assert_gradients(loss, ARRAYS, grads)
+    hh, bias = str(failure.value).splitlines()
+    assert hh.startswith("weight_hh[3, 1]: gradient -0.25, central difference ")
+    assert bias.startswith(f"bias[5]: gradient {grads['bias'][5]:.12g}, central difference ")
+    with pytest.raises(
+        AssertionError, match=r"^weight_hh along a random direction: .* complex step .*\nbias"
+    ):
+        assert_gradients(loss, ARRAYS, grads, method="complex", directions=2)
+
+
+def many(n=20_000):
+    """A loss of many weights, each with a gradient of its own size."""
+    x = np.random.default_rng(1).normal(size=n)
+    arrays = {"w": np.linspace(-1, 1, n)}
+    return lambda arrays: np.tanh(x * arrays["w"]).sum(), arrays, x * (1 - np.tanh(x * arrays["w"]) ** 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_large_tensor_is_compared_along_directions(method):
+    loss, arrays, grad = many()
+    (comparison,) = check_gradients(loss, arrays, {"w": grad}, method=method)
+    assert (comparison.index, comparison.compared) == (None, 8)
+    assert comparison.error < {"central": 1e-9, "complex": 1e-14}[method]
+    assert check_gradients(loss, arrays, {"w": grad}, directions=2)[0].compared == 2
+
+
+def test_max_entries_is_where_directions_begin():
+    loss, arrays, grad = many(10)
+    assert check_gradients(loss, arrays, {"w": grad}, max_entries=10)[0].compared == 10
+    assert check_gradients(loss, arrays, {"w": grad}, max_entries=9)[0].index is None
+
+
+def test_one_entry_of_a_large_tensor_a_millionth_off_is_caught_along_directions():
+    loss, arrays, grad = many()
+    grad[4321] *= 1 + 1e-6
+    with pytest.raises(AssertionError, match=r"^w along a random direction"):
+        assert_gradients(loss, arrays, {"w": grad}, method="complex")
+
+
+def test_a_direction_across_the_gradient_does_not_make_rounding_an_error():
+    """The gradient of entries 1 and -1 has products near zero with many directions."""
+    w = {"w": np.ones(2)}
+
+    def loss(arrays):
+        return 1000 + arrays["w"] @ [1.0, -1.0]
+
+    assert_gradients(loss, w, {"w": np.array([1.0, -1.0])}, directions=2000, steps=[1e-3])
+
+
+@pytest.mark.parametrize("directions", [None, 3])
+def test_the_sweep_finds_a_step_for_any_scale(directions):
+    steep, large = np.array([0.01, 0.03]), np.array([1e8, -2e8, 3.0])
+    assert_gradients(
+        lambda a: np.exp(1000 * a["steep"]).sum(),
+        {"steep": steep},
+        {"steep": 1000 * np.exp(1000 * steep)},
+        directions=directions,
+    )
+    flat = {"large": np.cos(large / 1e8) / 1e8}
+    assert_gradients(lambda a: np.sin(a["large"] / 1e8).sum(), {"large": large}, flat, directions=directions)
+
+
+def test_each_tensor_has_a_step_of_its_own_and_one_step_alone_may_fail():
+    arrays = {"steep": np.array([0.01, 0.03]), "straight": np.array([2.0])}
+    grads = {"steep": 1000 * np.exp(1000 * arrays["steep"]), "straight": np.array([1e9])}
+
+    def loss(arrays):
+        return np.exp(1000 * arrays["steep"]).sum() + 1e9 * arrays["straight"].sum()
+
+    steep, straight = check_gradients(loss, arrays, grads)
+    assert steep.step < 1e-5 < straight.step
+    with pytest.raises(AssertionError, match=r"^steep"):
+        assert_gradients(loss, arrays, grads, steps=[1e-4])
+
+
+def test_a_tensor_within_the_tolerance_is_not_tried_at_further_steps():
+    calls = []
+
+    def counted(arrays):
+        calls.append(1)
+        return loss(arrays)
+
+    entries = sum(array.size for array in ARRAYS.values())
+    assert_gradients(counted, ARRAYS, right(), steps=(1e-5, 1e-4))
+    assert len(calls) == 2 + 2 * entries
+    calls.clear()
+    check_gradients(counted, ARRAYS, right(), steps=(1e-5, 1e-4))
+    assert len(calls) == 2 + 4 * entries
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("method", "directions"), WAYS)
+def test_what_is_not_finite_is_infinitely_wrong(bad, method, directions):
+    grads = right()
+    grads["bias"][5] = bad
+    bias = check_gradients(loss, ARRAYS, grads, method=method, directions=directions)[2]
+    assert bias.error == np.inf
+    if directions is None:
+        assert bias.index == (5,)
+    settings = {"method": method, "directions": directions}
+    with np.errstate(invalid="ignore"):
+        for comparison in check_gradients(lambda arrays: loss(arrays) * bad, ARRAYS, right(), **settings):
+            assert comparison.error == np.inf
+
+
+def test_gradients_too_large_for_a_norm_are_infinitely_wrong_too():
+    for huge in (1e5, 1e200):
+        grads = {"x": np.full(X.shape, huge)}
+        (comparison,) = check_gradients(lambda arrays: 0 * arrays["x"].sum(), {"x": X}, grads, directions=3)
+        assert comparison.error > 1e-2
+
+
+def test_arrays_are_left_as_they_are():
     a = np.array([[1.0, -2.0, 3.0]])
-    np.testing.assert_allclose(numerical_gradient(lambda: (a**2).sum(), a), 2 * a, rtol=1e-9)
+    assert_gradients(lambda arrays: (arrays["a"] ** 2).sum(), {"a": a}, {"a": 2 * a})
     np.testing.assert_array_equal(a, [[1.0, -2.0, 3.0]])
 
 
-def test_float32_names_and_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(TypeError, match="float64"):
-        numerical_gradient(loss, X.astype(np.float32))
-    with pytest.raises(ValueError, match="gradients of"):
-        compare_gradients(loss, {"x": X}, {"y": X})
-    with pytest.raises(ValueError, match="shape"):
-        compare_gradients(loss, {"x": X}, {"x": X[0]})
+def test_arrays_of_any_rank_are_compared_and_empty_ones_left_out():
+    arrays = {"scalar": np.array(3.0), "empty": np.zeros((0, 4)), "rank 4": np.ones((1, 2, 1, 2))}
+    grads = {"scalar": np.array(6.0), "empty": np.zeros((0, 4)), "rank 4": 2 * np.ones((1, 2, 1, 2))}
+
+    def loss(arrays):
+        return sum((array**2).sum() for array in arrays.values())
+
+    for method, directions in WAYS:
+        scalar, four = check_gradients(loss, arrays, grads, method=method, directions=directions)
+        assert (scalar.name, four.name) == ("scalar", "rank 4")
+        assert max(scalar.error, four.error) < 1e-9
+    assert check_gradients(lambda arrays: 1.0, {}, {}) == []
 
 
-def test_a_gradient_of_zero_is_measured_against_the_others_and_nothing_against_nothing():
+def test_names_shapes_and_dtypes_that_do_not_fit_are_refused():
+    def refused(arrays, grads, message, **settings):
+        with pytest.raises(UserError, match=message):
+            check_gradients(lambda arrays: (arrays["x"] ** 2).sum(), arrays, grads, **settings)
+
+    refused({"x": X.astype(np.float32)}, {"x": X}, "needs float64, not float32, which x is")
+    refused({"x": np.arange(3)}, {"x": np.arange(3)}, "needs float64, not int64")
+    refused({"x": X}, {"y": X}, r"gradients of \['y'\] for arrays \['x'\]")
+    refused({"x": X}, {"x": X[0]}, r"x has shape \(5, 3, 4\), its gradient \(3, 4\)")
+    refused({"x": X}, {"x": X + 0j}, "the gradient of x is complex")
+    refused({"x": X}, {"x": X}, "method is one of central, complex, not 'forward'", method="forward")
+    refused({"x": X}, {"x": X}, "steps are one number or more", steps=[])
+    refused({"x": X}, {"x": X}, "a step is a number above 0, not 0", steps=[1e-5, 0])
+    refused({"x": X}, {"x": X}, "directions is a whole number above 0, not 0", directions=0)
+    refused({"x": X}, {"x": X}, "max_entries is a whole number from 0 on, not -1", max_entries=-1)
+
+
+def test_a_loss_that_draws_other_masks_each_time_is_refused():
+    rng = np.random.default_rng(0)
+
+    def dropping(arrays):
+        return (arrays["x"] * (rng.random(X.shape) > 0.5)).sum()
+
+    def fixed(arrays):
+        return (arrays["x"] * (np.random.default_rng(0).random(X.shape) > 0.5)).sum()
+
+    for method in METHODS:
+        with pytest.raises(UserError, match=r"and then .* for the same arrays: draw dropout masks .* seeded"):
+            check_gradients(dropping, {"x": X}, {"x": X}, method=method)
+        mask = np.random.default_rng(0).random(X.shape) > 0.5
+        assert_gradients(fixed, {"x": X}, {"x": mask * 1.0}, method=method)
+
+
+def test_the_refusal_of_a_loss_that_changes_by_itself_names_both_values():
+    values = iter([1.25, 1.5])
+    with pytest.raises(UserError, match=r"the loss is 1\.25 and then 1\.5 for"):
+        check_gradients(lambda arrays: next(values), {"x": X}, {"x": X})
+
+
+def test_a_loss_that_changes_its_arrays_is_refused_and_they_are_not_changed():
+    x = X.copy()
+
+    def careless(arrays):
+        arrays["x"] *= 2
+        return arrays["x"].sum()
+
+    with pytest.raises(UserError, match="the loss changes x: it has to leave"):
+        check_gradients(careless, {"x": x}, {"x": x})
+    np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("value", [None, "1", X, [1.0], True])
+def test_a_loss_that_is_no_number_is_refused(value):
+    with pytest.raises(UserError, match="the loss is one number, not"):
+        check_gradients(lambda arrays: value, {"x": X}, {"x": X})
+
+
+def test_what_is_not_analytic_is_refused_by_the_complex_step_and_differentiated_by_differences():
+    grads = {"x": np.sign(X)}
+
+    def absolute(arrays):
+        return np.abs(arrays["x"]).sum()
+
+    def cast(arrays):
+        return absolute(arrays) + float(arrays["x"].sum())
+
+    def stored(arrays):
+        out = np.zeros(X.shape)
+        out[:] = arrays["x"]
+        return out.sum()
+
+    assert_gradients(absolute, {"x": X}, grads)
+    with pytest.raises(UserError, match=r'real for complex arrays: np\.abs.*or choose method="central"'):
+        check_gradients(absolute, {"x": X}, grads, method="complex")
+    for loss in (cast, stored):
+        with pytest.raises(UserError, match="casts complex numbers to real"):
+            check_gradients(loss, {"x": X}, grads, method="complex")
+    with pytest.raises(UserError, match="the loss is complex for real arrays"):
+        check_gradients(lambda arrays: arrays["x"].sum() + 0j, {"x": X}, grads)
+
+
+def test_comparisons_by_the_real_part_keep_the_complex_step():
+    def relu(arrays):
+        return (arrays["x"] * (arrays["x"].real > 0)).sum()
+
+    assert_gradients(relu, {"x": X}, {"x": (X > 0) * 1.0}, method="complex")
+
+
+@pytest.mark.parametrize(("method", "directions"), WAYS)
+def test_a_gradient_of_zero_is_measured_against_the_others_and_nothing_against_nothing(method, directions):
     a, unused, empty = np.array([3.0]), np.array([1.0, 2.0]), np.zeros((0, 4))
     arrays = {"a": a, "unused": unused, "empty": empty}
-    grads = {"a": 2 * a, "unused": np.array([1e-13, 0]), "empty": empty}
-    assert_gradients(lambda: (a**2).sum() + empty.sum(), arrays, grads)
-    with pytest.raises(AssertionError, match=r"unused\[1\]"):
-        assert_gradients(lambda: (a**2).sum(), arrays, grads | {"unused": np.array([0, 1e-5])})
+    grads = {"a": 2 * a, "unused": np.array([1e-14, 0]), "empty": empty}
+    settings = {"method": method, "directions": directions}
+    assert_gradients(
+        lambda arrays: (arrays["a"] ** 2).sum() + arrays["empty"].sum(), arrays, grads, **settings
+    )
+    with pytest.raises(AssertionError, match=r"^unused(\[1\]| along)"):
+        assert_gradients(
+            lambda arrays: (arrays["a"] ** 2).sum(),
+            arrays,
+            grads | {"unused": np.array([0, 1e-5])},
+            **settings,
+        )
+    nothing = {"unused": np.zeros(2)}
+    assert_gradients(lambda arrays: 0 * arrays["unused"].sum(), nothing, nothing, **settings)
 
 
-def test_a_small_gradient_is_held_to_its_own_size():
+@pytest.mark.parametrize(("method", "directions"), WAYS)
+def test_a_small_gradient_is_held_to_its_own_size(method, directions):
     a, small = np.array([3.0]), np.array([2.0])
     grads = {"a": 2 * a, "small": 1e-4 * 2 * small * 1.001}
-    with pytest.raises(AssertionError, match=r"^small\[0\]"):
+    with pytest.raises(AssertionError, match=r"^small(\[0\]| along)"):
         assert_gradients(
-            lambda: (a**2).sum() + 1e-4 * (small**2).sum(), {"a": a, "small": small}, grads, 5e-4
+            lambda arrays: (arrays["a"] ** 2).sum() + 1e-4 * (arrays["small"] ** 2).sum(),
+            {"a": a, "small": small},
+            grads,
+            5e-4,
+            method=method,
+            directions=directions,
         )
