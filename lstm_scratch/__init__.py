@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from lstm_scratch.layers.stack import LSTM
     from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init
     from lstm_scratch.network import Network
+    from lstm_scratch.tracing import trace
+    from lstm_scratch.truncated import truncated_backward, truncated_forward
+    from lstm_scratch.variants import Variant
 
 __all__ = [
     "LSTM",
     "AudioClassifier",
     "Network",
     "SequenceClassifier",
+    "Variant",
     "__version__",
     "lstm_backward",
     "lstm_forward",
     "lstm_init",
+    "trace",
+    "truncated_backward",
+    "truncated_forward",
 ]
 
 _MODULE_OF = {
@@ -31,9 +38,13 @@ _MODULE_OF = {
     "AudioClassifier": "audio",
     "Network": "network",
     "SequenceClassifier": "classifier",
+    "Variant": "variants",
     "lstm_backward": "lstm",
     "lstm_forward": "lstm",
     "lstm_init": "lstm",
+    "trace": "tracing",
+    "truncated_backward": "truncated",
+    "truncated_forward": "truncated",
 }
 
 

@@ -153,6 +153,31 @@ class AudioClassifier(SequenceClassifier):
         self._check_fitted()
         return super().predict_proba(self.extract(X))
 
+    def trace(self, sequence: Any, label: Hashable = None) -> dict[str, np.ndarray]:
+        """Record every step of the LSTM, and the gradient of a label's cross-entropy with respect to it.
+
+        Parameters
+        ----------
+        sequence : path, array (N,) or array (T, F)
+            One recording: a file, samples at `sample_rate_`, or features.
+        label : optional
+            The label whose loss is meant. By default the one that is predicted.
+
+        Returns
+        -------
+        dict of str to ndarray (T, hidden_size)
+            As of `SequenceClassifier.trace`.
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be used.
+        DataError
+            If the label is unknown.
+        """
+        self._check_fitted()
+        return super().trace(self.extract([sequence])[0], label)
+
     def extract(self, X: Sequence[Any]) -> list[np.ndarray]:
         """Turn recordings into features, once for many calls of `fit` and `predict`.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from lstm_scratch.batches import pad
 from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
 from lstm_scratch.estimator import Estimator
@@ -264,6 +265,33 @@ class SequenceClassifier(Estimator):
                 f"none of the labels is the model's: {labels[0]!r} is not in {self.classes_.tolist()}"
             )
         return float(np.mean(predicted == labels))
+
+    def trace(self, sequence: Any, label: Hashable = None) -> dict[str, np.ndarray]:
+        """Record every step of the LSTM, and the gradient of a label's cross-entropy with respect to it.
+
+        Parameters
+        ----------
+        sequence : array (T, F)
+            One sequence.
+        label : optional
+            The label whose loss is meant. By default the one that is predicted.
+
+        Returns
+        -------
+        dict of str to ndarray (T, hidden_size)
+            Gates, cell and output of each layer and direction, ``i_l0``, ``f_l0``, ``g_l0``, ``o_l0``,
+            ``c_l0``, ``h_l0``, ``i_l0_reverse``, ..., and the gradients, ``di_l0``, ...
+
+        Raises
+        ------
+        DataError
+            If the sequence is of unfit shape or not finite, or the label unknown.
+        """
+        label = self.predict([sequence])[0] if label is None else label
+        target = _class_numbers(np.array([label]), self.classes_)
+        x, lengths = pad(_scaled(_check_sequences([sequence], self.n_features_in_), self.mean_, self.scale_))
+        traced = self.network_.trace(self.params_, x, lengths, target)
+        return {name: array[:, 0] for name, array in traced.items()}
 
     @property
     def n_parameters_(self) -> int:

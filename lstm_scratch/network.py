@@ -12,6 +12,7 @@ from lstm_scratch.checks import check_probability
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
 from lstm_scratch.layers.linear import linear_backward, linear_forward, linear_init
+from lstm_scratch.layers.loss import cross_entropy_backward, cross_entropy_forward
 from lstm_scratch.layers.pooling import (
     POOLINGS,
     Pooling,
@@ -22,6 +23,7 @@ from lstm_scratch.layers.pooling import (
 )
 from lstm_scratch.layers.stack import LSTM, StackCache
 from lstm_scratch.params import Params, prefixed, under
+from lstm_scratch.tracing import trace
 
 
 class NetworkCache(NamedTuple):
@@ -143,9 +145,41 @@ class Network:
         grads : dict
             Gradients of the parameters.
         """
+        dy, head = self._head_backward(params, cache, dlogits)
+        (dx, _, _), lstm = self.lstm.backward(under("lstm", params), cache.lstm, dy)
+        return dx, prefixed("lstm", lstm) | head
+
+    def trace(
+        self, params: Params, x: np.ndarray, lengths: np.ndarray, targets: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Record every step of the stack, and the gradient of the cross-entropy with respect to it.
+
+        Parameters
+        ----------
+        params : dict
+            Parameters by name.
+        x : ndarray (T, B, F)
+            Padded sequences.
+        lengths : ndarray (B,), int
+            Valid steps of each row.
+        targets : ndarray (B,), int
+            The class of each row whose loss is meant. The loss is the mean over the rows.
+
+        Returns
+        -------
+        dict of str to ndarray
+            As of `lstm_scratch.tracing.trace`.
+        """
+        logits, cache = self.forward(params, x, lengths)
+        _, loss = cross_entropy_forward(logits, targets)
+        dy, _ = self._head_backward(params, cache, cross_entropy_backward(loss))
+        return trace(self.lstm, under("lstm", params), x, lengths=lengths, dy=dy)
+
+    def _head_backward(
+        self, params: Params, cache: NetworkCache, dlogits: np.ndarray
+    ) -> tuple[np.ndarray, Params]:
+        """From the logits back to the outputs of the stack."""
         dropped, linear = linear_backward(under("linear", params), cache.linear, dlogits)
         pooled = dropout_backward(dropped, cache.mask)
         dy, pooling = pooling_backward(under("pooling", params), self.pooling, cache.pooling, pooled)
-        (dx, _, _), lstm = self.lstm.backward(under("lstm", params), cache.lstm, dy)
-        grads = prefixed("lstm", lstm) | prefixed("pooling", pooling) | prefixed("linear", linear)
-        return dx, grads
+        return dy, prefixed("pooling", pooling) | prefixed("linear", linear)

@@ -85,8 +85,8 @@ class Case:
 
     def _forward(self, arrays: Mapping[str, np.ndarray]) -> tuple[tuple[np.ndarray, ...], Any]:
         rng = None if self.mask_seed is None else np.random.default_rng(self.mask_seed)
-        inputs = [arrays[name] for name in INPUTS]
-        return self.lstm.forward(dict(arrays), *inputs, lengths=self.lengths, rng=rng)
+        x, h0, c0 = (arrays[name] for name in INPUTS)
+        return self.lstm.forward(dict(arrays), x, h0, c0, self.lengths, rng)
 
 
 def draw_case(

@@ -121,7 +121,8 @@ def torch_steps(case: Case) -> Results:
     all_y, all_h, all_c = [], [], []
     for b in range(B):
         sequence = [rows[b, t] for t in range(lengths[b])]
-        final_h, final_c = [], []
+        final_h: list[Tensor] = []
+        final_c: list[Tensor] = []
         for layer in range(lstm.num_layers):
             outputs = []
             for reverse in lstm.directions:
@@ -156,28 +157,28 @@ def _torch_step(
 ) -> tuple["Tensor", "Tensor"]:
     """Compute h_t and c_t of one row."""
     import torch
-    from torch.nn import functional as F
+    from torch.nn import functional
 
     def activation(name: str, z: "Tensor") -> "Tensor":
         if variant.activation_clip < math.inf:
             z = z.clamp(-variant.activation_clip, variant.activation_clip)
-        own = {"hard_sigmoid": lambda z: (0.2 * z + 0.5).clamp(0, 1), "identity": lambda z: z}
-        return (own.get(name) or getattr(F, name, None) or getattr(torch, name))(z)
+        ours = {"hard_sigmoid": lambda z: (0.2 * z + 0.5).clamp(0, 1), "identity": lambda z: z}
+        function: Any = ours.get(name) or getattr(functional, name)
+        return function(z)  # type: ignore[no-any-return]
 
     H = c.numel()
     from_x, from_h = p["weight_ih"] @ x, p["weight_hh"] @ h
     if variant.layer_norm:
-        from_x = F.layer_norm(from_x, from_x.shape, p["gain_ih"])
-        from_h = F.layer_norm(from_h, from_h.shape, p["gain_hh"])
-    z = dict(zip("igo" if variant.coupled else "ifgo", (from_x + from_h + p["bias"]).split(H), strict=True))
+        from_x = functional.layer_norm(from_x, from_x.shape, p["gain_ih"])
+        from_h = functional.layer_norm(from_h, from_h.shape, p["gain_hh"])
+    z = dict(
+        zip("igo" if variant.coupled else "ifgo", torch.split(from_x + from_h + p["bias"], H), strict=True)
+    )
     peephole = dict.fromkeys("ifo", torch.zeros_like(c))
     if variant.peepholes:
-        peephole |= zip("io" if variant.coupled else "ifo", p["peephole"].split(H), strict=True)
+        peephole |= zip("io" if variant.coupled else "ifo", torch.split(p["peephole"], H), strict=True)
     i = activation(variant.gate_activation, z["i"] + peephole["i"] * c)
-    if variant.coupled:
-        f = 1 - i
-    else:
-        f = activation(variant.gate_activation, z["f"] + peephole["f"] * c)
+    f = 1 - i if variant.coupled else activation(variant.gate_activation, z["f"] + peephole["f"] * c)
     g = activation(variant.cell_activation, z["g"])
     new_c = f * c + i * g
     if variant.cell_clip < math.inf:

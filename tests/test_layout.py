@@ -35,6 +35,7 @@ FLOORS = [
     {"variants"},
     {"engines"},
     {"layers/stack"},
+    {"tracing", "truncated"},
     {"network"},
     {"training"},
     {"classifier", "plots", "synthesis", "division"},

@@ -99,6 +99,12 @@ class LSTM:
         """D * P, columns of the output."""
         return (self.proj_size or self.hidden_size) * len(self.directions)
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Ends of the parameters' names, in the order of the states: ``_l0``, ``_l0_reverse``, ``_l1`` ..."""
+        ends = ["_reverse" if reverse else "" for reverse in self.directions]
+        return tuple(f"_l{layer}{end}" for layer in range(self.num_layers) for end in ends)
+
     def init(self, rng: np.random.Generator, dtype: Any = np.float32, forget_bias: float = 0.0) -> Params:
         """Draw parameters: Glorot input weights, orthogonal recurrent weights, zero biases.
 
@@ -121,18 +127,16 @@ class LSTM:
         -----
         The forget gates' bias: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015, section 2.2.
         """
-        params = {}
+        params: Params = {}
         H = self.hidden_size
-        for layer in range(self.num_layers):
-            size = self.input_size if layer == 0 else self.output_size
-            for reverse in self.directions:
-                of_pass = variant_init(rng, size, H, self.proj_size, self.variant)
-                if self.variant.coupled:
-                    of_pass["bias"][:H] = -forget_bias
-                else:
-                    of_pass["bias"][H : 2 * H] = forget_bias
-                for name, array in of_pass.items():
-                    params[name + _suffix(layer, reverse)] = array.astype(dtype)
+        for suffix in self.suffixes:
+            size = self.input_size if suffix.startswith("_l0") else self.output_size
+            of_pass = variant_init(rng, size, H, self.proj_size, self.variant)
+            if self.variant.coupled:
+                of_pass["bias"][:H] = -forget_bias
+            else:
+                of_pass["bias"][H : 2 * H] = forget_bias
+            params |= {name + suffix: array.astype(dtype) for name, array in of_pass.items()}
         return params
 
     def forward(
@@ -174,9 +178,9 @@ class LSTM:
         ValueError
             If a shape or a length does not fit.
         """
-        lengths = self._check(x, h0, c0, lengths)
+        lengths = self.check_inputs(x, h0, c0, lengths)
         batched = x.ndim == 3
-        y, h_n, c_n = self._time_major(x), [], []
+        y, h_n, c_n = self.time_major(x), [], []
         if not batched:
             h0, c0 = (None if state is None else state[:, None] for state in (h0, c0))
         passes: list[Any] = []
@@ -189,7 +193,7 @@ class LSTM:
             for reverse in self.directions:
                 row = len(passes)
                 (out, h, c), of_pass = self._engine().forward(
-                    _of_pass(params, layer, reverse),
+                    _of_pass(params, self.suffixes[row]),
                     reverse_valid(y, lengths) if reverse else y,
                     None if h0 is None else h0[row],
                     None if c0 is None else c0[row],
@@ -206,7 +210,7 @@ class LSTM:
         states = np.stack(h_n), np.stack(c_n)
         if not batched:
             states = states[0][:, 0], states[1][:, 0]
-        return (self._as_given(y, batched), *states), cache
+        return (self.as_given(y, batched), *states), cache
 
     def backward(
         self,
@@ -239,7 +243,7 @@ class LSTM:
             Gradients of the parameters, under their names.
         """
         passes, masks, lengths, batched = cache
-        dy = self._time_major(dy)
+        dy = self.time_major(dy)
         if not batched:
             dh_n, dc_n = (None if d is None else d[:, None] for d in (dh_n, dc_n))
         P, D = self.output_size // len(self.directions), len(self.directions)
@@ -251,7 +255,7 @@ class LSTM:
                 row = D * layer + direction
                 d_out = dy[:, :, P * direction : P * (direction + 1)]
                 (d_in, dh0, dc0), of_pass = self._engine().backward(
-                    _of_pass(params, layer, reverse),
+                    _of_pass(params, self.suffixes[row]),
                     passes[row],
                     reverse_valid(d_out, lengths) if reverse else d_out,
                     None if dh_n is None else dh_n[row],
@@ -259,45 +263,85 @@ class LSTM:
                 )
                 parts.append(reverse_valid(d_in, lengths) if reverse else d_in)
                 d_states[row] = (dh0, dc0)
-                grads |= {name + _suffix(layer, reverse): grad for name, grad in of_pass.items()}
+                grads |= {name + self.suffixes[row]: grad for name, grad in of_pass.items()}
             dy = sum(parts[1:], start=parts[0])
             if layer > 0:
                 dy = dropout_backward(dy, masks[layer - 1])
         dh0, dc0 = (np.stack([d_states[row][k] for row in range(len(passes))]) for k in (0, 1))
         if not batched:
             dh0, dc0 = dh0[:, 0], dc0[:, 0]
-        return (self._as_given(dy, batched), dh0, dc0), grads
+        return (self.as_given(dy, batched), dh0, dc0), grads
 
     def _engine(self) -> Engine:
         return engine_named(self.engine) if isinstance(self.engine, str) else self.engine
 
-    def _time_major(self, x: np.ndarray) -> np.ndarray:
-        """From the layout a user gave to (T, B, .)."""
+    def time_major(self, x: np.ndarray) -> np.ndarray:
+        """Bring inputs or outputs into the layout that the passes use.
+
+        Parameters
+        ----------
+        x : ndarray (T, B, F), (B, T, F) with `batch_first`, or (T, F)
+            As a user gives it.
+
+        Returns
+        -------
+        ndarray (T, B, F)
+            The same values, not copied.
+        """
         if x.ndim == 2:
             return x[:, None]
         return x.swapaxes(0, 1) if self.batch_first else x
 
-    def _as_given(self, y: np.ndarray, batched: bool) -> np.ndarray:
-        """Undo `_time_major`."""
+    def as_given(self, y: np.ndarray, batched: bool) -> np.ndarray:
+        """Bring inputs or outputs into the user's layout: the inverse of `time_major`.
+
+        Parameters
+        ----------
+        y : ndarray (T, B, F)
+            As the passes use it.
+        batched : bool
+            Whether the user's layout has a batch axis.
+
+        Returns
+        -------
+        ndarray (T, B, F), (B, T, F) with `batch_first`, or (T, F)
+            The same values, not copied.
+        """
         if not batched:
             return y[:, 0]
         return y.swapaxes(0, 1) if self.batch_first else y
 
-    def _check(
+    def check_inputs(
         self,
         x: np.ndarray,
         h0: np.ndarray | None,
         c0: np.ndarray | None,
         lengths: np.ndarray | None,
     ) -> np.ndarray:
-        """Refuse shapes that would only fail deep inside, or broadcast; return the lengths."""
+        """Refuse shapes that would only fail deep inside, or broadcast.
+
+        Parameters
+        ----------
+        x, h0, c0, lengths
+            As of `forward`.
+
+        Returns
+        -------
+        ndarray (B,), int
+            The lengths.
+
+        Raises
+        ------
+        ValueError
+            If one does not fit.
+        """
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             layout = "(B, T, " if self.batch_first else "(T, B, "
             raise ValueError(
                 f"x has shape {x.shape}, not {layout}{self.input_size}) or (T, {self.input_size})"
             )
         batched = x.ndim == 3
-        T, B, _ = self._time_major(x).shape
+        T, B, _ = self.time_major(x).shape
         n_states = self.num_layers * len(self.directions)
         for name, state, size in (
             ("h0", h0, self.proj_size or self.hidden_size),
@@ -340,12 +384,6 @@ def reverse_valid(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.take_along_axis(x, source[:, :, None], axis=0)
 
 
-def _suffix(layer: int, reverse: bool) -> str:
-    """End of the parameters' names of one layer and direction, as torch has it."""
-    return f"_l{layer}_reverse" if reverse else f"_l{layer}"
-
-
-def _of_pass(params: Params, layer: int, reverse: bool) -> Params:
-    """Parameters of one layer and direction, under the names of `lstm.py`."""
-    suffix = _suffix(layer, reverse)
+def _of_pass(params: Params, suffix: str) -> Params:
+    """Pick the parameters of one layer and direction, under the names of `lstm.py`."""
     return {name.removesuffix(suffix): array for name, array in params.items() if name.endswith(suffix)}
