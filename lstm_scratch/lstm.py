@@ -158,7 +158,7 @@ def lstm_backward(
     dx = dz @ params["weight_ih"]
     dz = dz.reshape(T * B, 4 * H)
     grads = {
-        "weight_ih": dz.T @ x.reshape(T * B, -1),
+        "weight_ih": dz.T @ x.reshape(T * B, x.shape[2]),
         "weight_hh": dz.T @ h[:-1].reshape(T * B, H),
         "bias": dz.sum(axis=0),
     }

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init, sigmoid, valid_steps
 from reference import assert_gradients
+from reference.cases import Case
+from reference.torch_lstm import torch_lstm
 
 T, B, I, H = 5, 3, 4, 2
 LENGTHS = [None, [5, 5, 5], [2, 5, 3], [0, 4, 1]]
@@ -86,31 +89,20 @@ def test_gradients_agree_with_a_complex_step(case):
         np.testing.assert_allclose(grad, by_complex_step, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("lengths", [[5, 5, 5], [2, 5, 3]], ids=str)
-def test_values_and_gradients_are_those_of_torch(case, lengths):
-    from lstm_scratch.layers.stack import LSTM
-    from reference.torch_lstm import torch_lstm
-
-    arrays, upstream, _ = case
-    lengths = np.array(lengths)
-    ours = gradients(arrays, upstream, lengths)
+def test_values_and_gradients_are_those_of_torch(case):
+    arrays, upstream, lengths = case
+    ours = gradients(*case)
     (y, h_n, c_n), _ = forward(arrays, lengths)
 
+    states = {name: arrays[name][None] for name in ("h0", "c0")}
     params = {f"{name}_l0": arrays[name] for name in ("weight_ih", "weight_hh", "bias")}
+    d_states = {name: upstream[name][None] for name in ("dh_n", "dc_n")}
     values, grads = torch_lstm(
-        LSTM(I, H),
-        params,
-        arrays["x"],
-        arrays["h0"][None],
-        arrays["c0"][None],
-        lengths,
-        upstream["dy"],
-        upstream["dh_n"][None],
-        upstream["dc_n"][None],
+        Case(LSTM(I, H), params | states | {"x": arrays["x"]}, upstream | d_states, lengths)
     )
-    np.testing.assert_allclose(y, values["y"], rtol=1e-11, atol=1e-14)
-    np.testing.assert_allclose(h_n, values["h_n"][0], rtol=1e-11, atol=1e-14)
-    np.testing.assert_allclose(c_n, values["c_n"][0], rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(y, values["y"], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(h_n, values["h_n"][0], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(c_n, values["c_n"][0], rtol=1e-12, atol=1e-14)
     for name, grad in ours.items():
         theirs = grads[name][0] if name in ("h0", "c0") else grads.get(name, grads.get(f"{name}_l0"))
         np.testing.assert_allclose(grad, theirs, rtol=1e-11, atol=1e-14, err_msg=name)
@@ -230,3 +222,17 @@ def test_the_gradient_of_a_scalar_output_is_what_differences_say_in_a_single_ent
     step = 1e-5 * (np.arange(4 * H) == 3)
     above, below = (loss(arrays | {"bias": arrays["bias"] + move}, *others) for move in (step, -step))
     assert gradients(*case)["bias"][3] == pytest.approx((above - below) / 2e-5, rel=1e-7)
+
+
+@pytest.mark.parametrize(("steps", "rows"), [(0, 3), (5, 0)])
+def test_nothing_to_do_leaves_the_state_and_has_no_gradient(steps, rows):
+    rng = np.random.default_rng(3)
+    params, h0, c0 = lstm_init(rng, I, H), rng.normal(size=(rows, H)), rng.normal(size=(rows, H))
+    (y, h_n, c_n), cache = lstm_forward(params, np.zeros((steps, rows, I)), h0, c0)
+    (dx, dh0, dc0), grads = lstm_backward(params, cache, np.zeros((steps, rows, H)), h0 + 1, c0 + 2)
+    assert (y.shape, dx.shape) == ((steps, rows, H), (steps, rows, I))
+    if steps == 0:
+        for array, expected in ((h_n, h0), (c_n, c0), (dh0, h0 + 1), (dc0, c0 + 2)):
+            np.testing.assert_array_equal(array, expected)
+    for name, array in params.items():
+        np.testing.assert_array_equal(grads[name], np.zeros_like(array), err_msg=name)
