@@ -12,18 +12,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lstm_scratch.activations import ACTIVATIONS
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
+from lstm_scratch.engines import ENGINES
 from lstm_scratch.errors import UserError
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
 from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
+from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.plots import CONFUSION, TRAINING, check_plots, plot_confusion, plot_training
 from lstm_scratch.sound import FeatureError, LogMel, Mfcc
+from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
 DEFAULTS = AudioClassifier()
+CHECKED = LSTM(4, 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +79,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, not {number}")
     return number
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -170,7 +179,85 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("info", _info, "Tell what is in MODEL.")
     sub.add_argument("model", metavar="MODEL", type=Path)
+
+    sub = command("gradcheck", _gradcheck, "Prove the gradients of our LSTM, or of a layer of yours.")
+    sub.add_argument(
+        "target",
+        metavar="FILE.py:NAME",
+        nargs="?",
+        help="a function of yours, without arguments, that returns (loss, arrays, grads): the gradients of "
+        "loss(arrays) (default: our LSTM)",
+    )
+    sub.add_argument(
+        "--method",
+        choices=("central", "complex"),
+        default="central",
+        help="central differences, or the complex step, for analytic losses: exact but for rounding",
+    )
+    sub.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="X",
+        help="largest relative error allowed (default: 1e-8 by central differences, 1e-13 by a complex step)",
+    )
+    sub.add_argument(
+        "--directions",
+        type=_positive,
+        metavar="N",
+        help="compare N random directions of each tensor (default: every entry; 8 directions of a large one)",
+    )
+    sub.add_argument(
+        "--max-entries", type=_positive, default=500, metavar="N", help="a tensor with more of them is large"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
+    _add_lstm(sub)
     return parser
+
+
+def _add_lstm(sub: argparse.ArgumentParser) -> None:
+    """Add what `gradcheck` needs to draw a case of our LSTM."""
+    group = sub.add_argument_group("our LSTM, on random numbers")
+    group.add_argument("--steps", type=_positive, default=5, metavar="N", help="time steps")
+    rows = group.add_mutually_exclusive_group()
+    rows.add_argument("--batch", type=_positive, default=3, metavar="N", help="rows of the batch")
+    rows.add_argument("--lengths", type=_whole_numbers, metavar="N,N,...", help="valid steps of each row")
+    _add_numbers(
+        group,
+        CHECKED,
+        ("input-size", int, "inputs per step"),
+        ("hidden-size", int, "hidden units per layer and direction"),
+        ("num-layers", int, "LSTM layers"),
+        ("proj-size", int, "outputs per step, if projected to fewer than the hidden units"),
+        ("dropout", float, "probability of dropping a value between layers"),
+    )
+    _add_flags(
+        group,
+        ("bidirectional", "read backwards too"),
+        ("reverse", "read backwards only"),
+        ("batch-first", "the batch is the first axis"),
+    )
+    group.add_argument("--engine", choices=ENGINES, default=CHECKED.engine, help="who computes")
+
+    group = sub.add_argument_group("variants of it")
+    _add_flags(
+        group,
+        ("peepholes", "the gates see the cell"),
+        ("coupled", "the forget gate is one minus the input gate"),
+        ("layer-norm", "normalise what enters the gates"),
+    )
+    _add_numbers(
+        group,
+        PLAIN,
+        ("cell-clip", float, "bound of the cell"),
+        ("activation-clip", float, "bound of what enters a nonlinearity"),
+        ("input-dropout", float, "probability of dropping an input, at all steps alike"),
+        ("recurrent-dropout", float, "probability of dropping a hidden unit, at all steps alike"),
+        ("zoneout-h", float, "probability of keeping an old output"),
+        ("zoneout-c", float, "probability of keeping an old cell"),
+    )
+    for name in ("gate-activation", "cell-activation", "output-activation"):
+        default = getattr(PLAIN, name.replace("-", "_"))
+        group.add_argument(f"--{name}", choices=ACTIVATIONS, default=default, help="a nonlinearity")
 
 
 def _add_settings(sub: argparse.ArgumentParser) -> None:
@@ -253,6 +340,19 @@ def _add_numbers(
     for name, kind, about in numbers:
         default = getattr(defaults, name.replace("-", "_"))
         group.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=about)
+
+
+def _add_flags(group: argparse._ArgumentGroup, *flags: tuple[str, str]) -> None:
+    for name, about in flags:
+        group.add_argument(f"--{name}", action="store_true", help=about)
+
+
+def _lstm(options: argparse.Namespace) -> LSTM:
+    """Make an LSTM from the options of `_add_lstm`."""
+    given = vars(options)
+    variant = Variant(**{field.name: given[field.name] for field in dataclasses.fields(Variant)})
+    sizes = {field.name: given[field.name] for field in dataclasses.fields(LSTM) if field.name in given}
+    return LSTM(**sizes, variant=variant)
 
 
 def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
@@ -371,6 +471,23 @@ def _info(options: argparse.Namespace) -> None:
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
 
     _print(options, about, show)
+
+
+def _gradcheck(options: argparse.Namespace) -> int:
+    from reference.command import gradcheck_file, gradcheck_lstm, table  # what no other command needs
+
+    settings = {
+        key: vars(options)[key] for key in ("method", "tolerance", "directions", "max_entries", "seed")
+    }
+    lstm = _lstm(options)
+    if options.target is None:
+        result = gradcheck_lstm(lstm, options.steps, options.batch, options.lengths, **settings)
+    elif (lstm, options.steps, options.batch, options.lengths) != (CHECKED, 5, 3, None):
+        raise UserError(f"sizes and variants are for our LSTM; {options.target} says itself what it checks")
+    else:
+        result = gradcheck_file(options.target, **settings)
+    _print(options, result, lambda: print(table(result)))
+    return int(bool(result["wrong"]))
 
 
 def _program() -> str:

@@ -209,7 +209,7 @@ def assert_gradients(
         f"{c.name}{' along a random direction' if c.index is None else list(c.index)}: "
         f"gradient {c.gradient:.12g}, {LABELS[method]} {c.numerical:.12g} (relative error {c.error:.1e})"
         for c in comparisons
-        if c.error > limit
+        if not c.error <= limit
     ]
     if wrong:
         raise AssertionError("\n".join(wrong))
@@ -233,14 +233,18 @@ def _fitting(
     """Refuse what does not fit; return arrays of the wanted dtype, copied, and their gradients."""
     if set(arrays) != set(grads):
         raise UserError(f"gradients of {sorted(grads)} for arrays {sorted(arrays)}")
+    if not any(np.size(array) for array in arrays.values()):
+        raise UserError("the arrays hold no numbers: there is nothing to check")
+    copies: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
+        array, gradient = np.asarray(array), np.asarray(grads[name])
         if array.dtype != np.float64:
             raise UserError(f"a gradient check needs float64, not {array.dtype}, which {name} is")
-        if np.shape(grads[name]) != array.shape:
-            raise UserError(f"{name} has shape {array.shape}, its gradient {np.shape(grads[name])}")
-        if np.iscomplexobj(grads[name]):
+        if gradient.shape != array.shape:
+            raise UserError(f"{name} has shape {array.shape}, its gradient {gradient.shape}")
+        if np.iscomplexobj(gradient):
             raise UserError(f"the gradient of {name} is complex: compute it from the real arrays")
-    copies: dict[str, np.ndarray] = {name: np.array(array, dtype) for name, array in arrays.items()}
+        copies[name] = array.astype(dtype)
     return copies, {name: np.asarray(grads[name]) for name in arrays}
 
 

@@ -5,10 +5,14 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 from numpydoc.validate import validate
+
+from lstm_scratch.cli import main
 
 ROOT = Path(__file__).parents[1]
 CHECKS = {"GL08", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "SS01", "SS02", "SS03", "YD01"}
@@ -53,6 +57,37 @@ def test_docstrings_name_every_parameter_and_result(name):
 def test_docstring_examples_give_what_they_show():
     results = doctest.testmod(importlib.import_module("features"))
     assert (results.attempted, results.failed) == (4, 0)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_the_code_of_every_page_gives_what_it_shows(path, tmp_path, monkeypatch, capsys):
+    """Blocks run in order in one namespace; what they print stands in ``# prints`` beside it.
+
+    A block that begins with a file's name stands in that file too, its tests pass, and what our program
+    prints about it is what is shown, but for the numbers.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    text, namespace = path.read_text(), {}
+    for block in re.finditer(r"```(python|console)\n(.*?)```", text, re.DOTALL):
+        kind, code = block.groups()
+        if kind == "console":
+            command, shown = re.fullmatch(r"\$ lstm-scratch (.*?)\n(.*)", code, re.DOTALL).groups()
+            assert main(shlex.split(command)) == 0
+            assert without_numbers(capsys.readouterr().out) == without_numbers(shown)
+            continue
+        if name := re.match(r"# (\w+\.py)\n", code):
+            Path(name[1]).write_text(code)
+        before = "\n" * text[: block.start(2)].count("\n")  # so that errors name the page's lines
+        exec(compile(before + code, str(path), "exec"), namespace)
+        for name in [name for name in namespace if name.startswith("test_")]:
+            namespace.pop(name)()
+        assert capsys.readouterr().out.splitlines() == re.findall(r"# prints (.*)", code)
+
+
+def without_numbers(text):
+    """Words, with N for numbers: their last digits are the machine's."""
+    return re.sub(r"-?\d[\d.]*(e[-+]?\d+)?", "N", text).split()
 
 
 def test_the_readme_example_works_as_pasted(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.cli import main
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
-COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict", "info"]
+COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict", "info", "gradcheck"]
 
 
 @pytest.fixture

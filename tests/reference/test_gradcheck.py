@@ -248,7 +248,9 @@ def test_arrays_of_any_rank_are_compared_and_empty_ones_left_out():
         scalar, four = check_gradients(loss, arrays, grads, method=method, directions=directions)
         assert (scalar.name, four.name) == ("scalar", "rank 4")
         assert max(scalar.error, four.error) < 1e-9
-    assert check_gradients(lambda arrays: 1.0, {}, {}) == []
+    for nothing in ({}, {"empty": np.zeros((0, 4))}):
+        with pytest.raises(UserError, match="nothing to check"):
+            check_gradients(loss, nothing, nothing)
 
 
 def test_names_shapes_and_dtypes_that_do_not_fit_are_refused():
