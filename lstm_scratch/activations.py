@@ -70,9 +70,9 @@ ACTIVATIONS = {
     "sigmoid": Activation(sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),
     "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "hard_sigmoid": Activation(
-        lambda z: clip(0.2 * z, 0.5) + 0.5, lambda z: np.where(np.abs(z.real) <= 2.5, 0.2 + 0 * z, 0)
+        lambda z: clip(0.2 * z, 0.5) + 0.5, lambda z: 0.2 * (np.abs(z.real) <= 2.5).astype(z.dtype)
     ),
-    "relu": Activation(lambda z: np.where(z.real > 0, z, 0), lambda z: np.where(z.real > 0, 1 + 0 * z, 0)),
+    "relu": Activation(lambda z: np.where(z.real <= 0, 0, z), lambda z: (z.real > 0).astype(z.dtype)),
     "softsign": Activation(lambda z: z / (1 + _magnitude(z)), lambda z: (1 + _magnitude(z)) ** -2),
-    "identity": Activation(lambda z: z, lambda z: 1 + 0 * z),
+    "identity": Activation(lambda z: z, np.ones_like),
 }
