@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 demo: .venv/demo.done  ## train on synthetic spoken digits
 	$(BIN)/lstm-scratch demo --output demo
 
 test: .venv/dev.done  ## run the tests
 	$(BIN)/pytest
+
+test-all: .venv/dev.done  ## run the long tests too
+	$(BIN)/pytest -m "long or not long"
 
 lint: .venv/dev.done  ## check style and types
 	$(BIN)/ruff check .

@@ -1,11 +1,13 @@
 """Cases: an LSTM with everything that a forward and a backward pass take, drawn at random."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lstm_scratch.engines import Engine
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.params import Params
 
@@ -40,6 +42,21 @@ class Case:
     def params(self) -> Params:
         """The parameters among the arrays."""
         return {name: array for name, array in self.arrays.items() if name not in INPUTS}
+
+    def on(self, engine: str | Engine) -> "Case":
+        """Let another engine compute it.
+
+        Parameters
+        ----------
+        engine : str or Engine
+            As of `LSTM`.
+
+        Returns
+        -------
+        Case
+            The same, but for that.
+        """
+        return dataclasses.replace(self, lstm=dataclasses.replace(self.lstm, engine=engine))
 
     def values(self, arrays: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Run the forward pass.

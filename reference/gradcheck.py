@@ -119,8 +119,9 @@ def check_gradients(
         if array.size
     }
     gradients = {name: _along(grads[name], count, seed) for name, count in counts.items()}
-    best: dict[str, Comparison] = {}
+    gradient_sizes = {name: _size(grads[name], count) for name, count in counts.items()}
     sizes: dict[str, float] = {}
+    best: dict[str, Comparison] = {}
     for step in (_COMPLEX_STEP,) if method == "complex" else steps:
         numericals = {
             name: np.array(
@@ -129,10 +130,16 @@ def check_gradients(
             for name, count in counts.items()
             if name not in best or best[name].error > tolerance
         }
-        sizes |= {name: _size(array, grads[name], counts[name]) for name, array in numericals.items()}
-        largest = max(filter(np.isfinite, sizes.values()), default=0.0)
+        sizes |= {name: _size(numerical, counts[name]) for name, numerical in numericals.items()}
+        # Derivatives by a bad step may be huge: the largest is one that the gradient is as large as.
+        both = [np.fmin(sizes[name], gradient_sizes[name]) for name in sizes]
+        largest = float(max(filter(np.isfinite, both), default=0))
         for name, numerical in numericals.items():
-            size = sizes[name] if sizes[name] > _ROUNDING[method] * largest else largest
+            size = sizes[name]
+            if counts[name] is not None:  # few directions may all lie across the gradient
+                size = max(size, gradient_sizes[name])
+            if not size > _ROUNDING[method] * largest:
+                size = largest
             error, k = _worst(gradients[name], numerical, size)
             if name in best and best[name].error <= error:
                 continue
@@ -324,13 +331,12 @@ def _derivative(
     return float((moved(h) - moved(-h)) / (2 * h))
 
 
-def _size(numerical: np.ndarray, gradient: np.ndarray, count: int | None) -> float:
-    """How large the derivatives of a tensor are: what its errors are relative to."""
-    if count is None:
-        return float(np.abs(numerical).max())
-    # The gradient's root mean square is what a derivative along a direction of length 1 is on average; where
-    # the gradient is wrongly zero, the derivatives themselves tell.
-    return max(_rms(gradient), _rms(numerical))
+def _size(array: np.ndarray, count: int | None) -> float:
+    """How large derivatives are: the largest entry, or for random directions the root mean square.
+
+    A gradient's is what its derivative along a direction of length 1 is on average.
+    """
+    return float(np.abs(array).max()) if count is None else _rms(array)
 
 
 def _rms(array: np.ndarray) -> float:

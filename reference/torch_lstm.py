@@ -28,7 +28,7 @@ def torch_lstm(case: Case) -> Results:
     Parameters
     ----------
     case : Case
-        A plain LSTM, with a projection or without.
+        A plain LSTM, with a projection or without, and at least one row that has steps.
 
     Returns
     -------
