@@ -84,6 +84,16 @@ def test_an_lstm_is_right_to_rounding_by_a_complex_step():
         assert comparison.error < 1e-14
 
 
+def test_the_tolerance_is_as_strict_as_the_method_and_never_nan():
+    slightly = right() | {"bias": right()["bias"] * (1 + 1e-12)}
+    assert_gradients(loss, ARRAYS, slightly)
+    assert_gradients(loss, ARRAYS, slightly, 1e-11, method="complex")
+    with pytest.raises(AssertionError, match=r"^bias\[4\]: .*$"):
+        assert_gradients(loss, ARRAYS, slightly, method="complex")
+    with pytest.raises(AssertionError):
+        assert_gradients(loss, ARRAYS, right(), np.nan)
+
+
 def test_a_comparison_tells_the_worst_entry_and_both_numbers():
     grads = right()
     grads["bias"][5] += 0.5
@@ -224,6 +234,18 @@ def test_what_is_not_finite_is_infinitely_wrong(bad, method, directions):
             assert comparison.error == np.inf
 
 
+def test_a_tensor_without_finite_derivatives_leaves_the_others_their_measure():
+    arrays = {"edge": np.ones(1), "a": np.full(1, 3.0), "unused": np.ones(1)}
+
+    def loss(arrays):
+        return (arrays["a"] ** 2).sum() + (0 if arrays["edge"][0] == 1 else np.nan)
+
+    grads = {"edge": np.zeros(1), "a": np.full(1, 6.0), "unused": np.full(1, 1e-14)}
+    edge, a, unused = check_gradients(loss, arrays, grads)
+    assert edge.error == np.inf
+    assert max(a.error, unused.error) < 1e-9
+
+
 def test_gradients_too_large_for_a_norm_are_infinitely_wrong_too():
     for huge in (1e5, 1e200):
         grads = {"x": np.full(X.shape, huge)}
@@ -290,6 +312,10 @@ def test_the_refusal_of_a_loss_that_changes_by_itself_names_both_values():
     values = iter([1.25, 1.5])
     with pytest.raises(UserError, match=r"the loss is 1\.25 and then 1\.5 for"):
         check_gradients(lambda arrays: next(values), {"x": X}, {"x": X})
+
+
+def test_a_loss_may_take_arrays_out_of_its_dict():
+    assert_gradients(lambda arrays: (arrays.pop("x") ** 2).sum(), {"x": X}, {"x": 2 * X})
 
 
 def test_a_loss_that_changes_its_arrays_is_refused_and_they_are_not_changed():
@@ -372,5 +398,32 @@ def test_a_small_gradient_is_held_to_its_own_size(method, directions):
             grads,
             5e-4,
             method=method,
+            directions=directions,
+        )
+
+
+@pytest.mark.parametrize("directions", [None, 4])
+def test_a_small_gradient_forgotten_is_not_lost_beside_a_large_one(directions):
+    """Zero instead of 4e-9 of the largest, which the tolerance would forgive."""
+    arrays = {"a": np.array([3.0]), "small": np.array([2.0])}
+    with pytest.raises(AssertionError, match=r"^small"):
+        assert_gradients(
+            lambda arrays: (arrays["a"] ** 2).sum() + 6e-9 * (arrays["small"] ** 2).sum(),
+            arrays,
+            {"a": np.array([6.0]), "small": np.zeros(1)},
+            directions=directions,
+        )
+
+
+@pytest.mark.parametrize("directions", [None, 4])
+def test_huge_differences_by_a_bad_step_excuse_no_other_tensor(directions):
+    arrays = {"a": np.array([3.0]), "steep": np.array([1e-6])}
+    grads = {"a": np.array([6.001]), "steep": 1e5 * np.exp(1e5 * arrays["steep"])}
+    with pytest.raises(AssertionError, match=r"^a(\[0\]| along)[^\n]*$"):
+        assert_gradients(
+            lambda arrays: (arrays["a"] ** 2).sum() + np.exp(1e5 * arrays["steep"]).sum(),
+            arrays,
+            grads,
+            1e-4,
             directions=directions,
         )
