@@ -1,4 +1,4 @@
-"""The whole network: every gradient by differences, and no clip depends on its neighbours."""
+"""The whole network, on every engine: gradients by differences, and no clip depends on its neighbours."""
 
 import numpy as np
 import pytest
@@ -8,17 +8,30 @@ from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import POOLINGS
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
+from lstm_scratch.params import under
+from lstm_scratch.variants import Variant
 from reference import assert_gradients
 
 T, B, I, H, K = 5, 3, 4, 2, 6
 LENGTHS = np.array([2, 5, 3])
+SHAPES = {
+    "one direction": {},
+    "two directions": {"bidirectional": True},
+    "reverse": {"reverse": True},
+    "projection": {"proj_size": 1},
+    "two directions, projection": {"bidirectional": True, "proj_size": 1},
+    "variant": {"variant": Variant(peepholes=True, recurrent_dropout=0.3, zoneout_c=0.2)},
+}
+
+
+shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_every_gradient_is_the_derivative_of_the_loss(pooling, bidirectional):
+@shapes
+def test_every_gradient_is_the_derivative_of_the_loss(engine, pooling, shape):
     rng = np.random.default_rng(5)
-    lstm = LSTM(I, H, num_layers=2, bidirectional=bidirectional, dropout=0.3)
+    lstm = LSTM(I, H, num_layers=2, dropout=0.3, engine=engine, **shape)
     network = Network(lstm, K, pooling, dropout=0.3)
     params, x = network.init(rng, np.float64), rng.normal(size=(T, B, I))
     for array in params.values():
@@ -32,14 +45,19 @@ def test_every_gradient_is_the_derivative_of_the_loss(pooling, bidirectional):
     dx, grads = network.backward(params, forward(arrays)[1], dlogits)
     # Some gradients are as small as 1e-5 here, which costs the differences three digits.
     assert_gradients(
-        lambda moved: (forward(moved)[0] * dlogits).sum(), arrays, grads | {"x": dx}, tolerance=1e-7
+        lambda moved: (forward(moved)[0] * dlogits).sum(),
+        arrays,
+        grads | {"x": dx},
+        tolerance=1e-7,
+        directions=None if shape.keys() <= {"bidirectional"} else 4,
     )
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_logits_of_a_clip_do_not_depend_on_its_batch(pooling):
+@shapes
+def test_the_logits_of_a_clip_do_not_depend_on_its_batch(engine, pooling, shape):
     rng = np.random.default_rng(1)
-    network = Network(LSTM(I, H, bidirectional=True), K, pooling)
+    network = Network(LSTM(I, H, engine=engine, **shape), K, pooling)
     params = network.init(rng, np.float64)
     clips = [rng.normal(size=(length, I)) for length in (7, 1, 4)]
     together, _ = network.forward(params, *pad(clips))
@@ -66,6 +84,35 @@ def test_parameters_in_float64_are_drawn_in_float64():
     params = Network(LSTM(I, 20), K).init(np.random.default_rng(0), np.float64)
     block = params["lstm.weight_hh_l0"][:20]
     np.testing.assert_allclose(block @ block.T, np.eye(20), atol=1e-13)
+
+
+def test_the_last_step_of_a_direction_that_reads_backwards_is_the_first(engine):
+    """Its final state, as it is for the other direction, which reads the last valid step last."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(T, B, I))
+    for shape, steps in (({}, LENGTHS - 1), ({"reverse": True}, [0, 0, 0]), ({"bidirectional": True}, None)):
+        network = Network(LSTM(I, 6, proj_size=H, engine=engine, **shape), K, "last")
+        params = network.init(rng, np.float64)
+        (y, h_n, _), _ = network.lstm.forward(under("lstm", params), x, lengths=LENGTHS)
+        logits, _ = network.forward(params, x, LENGTHS)
+        final = np.concatenate(list(h_n), axis=1)
+        np.testing.assert_allclose(logits, final @ params["linear.weight"].T, rtol=1e-13, atol=1e-15)
+        if steps is not None:
+            np.testing.assert_array_equal(y[steps, np.arange(B)], final)
+
+
+def test_the_network_takes_what_the_stack_puts_out():
+    rng = np.random.default_rng(0)
+    for shape, width in (({"reverse": True}, 6), ({"proj_size": H, "bidirectional": True}, 2 * H)):
+        params = Network(LSTM(I, 6, **shape), K, "attention").init(rng)
+        assert params["linear.weight"].shape == (K, width)
+        assert params["pooling.query"].shape == (width,)
+
+
+def test_a_stack_of_another_layout_is_refused():
+    """Its axes would be taken for each other: T and B have no names."""
+    with pytest.raises(SettingError, match="give its LSTM batch_first=False"):
+        Network(LSTM(I, H, batch_first=True), K)
 
 
 def test_unknown_pooling_and_impossible_dropout_are_refused():
