@@ -4,11 +4,15 @@ Names are torch's, joined with dots: ``lstm.weight_ih_l0``. A gradient dict has 
 shapes as the parameters it belongs to.
 """
 
+import re
 from typing import TypeAlias
 
 import numpy as np
 
 Params: TypeAlias = dict[str, np.ndarray]
+
+_BIAS = re.compile(r"(?P<start>|.*\.)bias(?P<end>_l\d+(_reverse)?)")
+_TORCH_BIAS = re.compile(r"(?P<start>|.*\.)bias_(?P<which>ih|hh)(?P<end>_l\d+(_reverse)?)")
 
 
 def glorot_uniform(rng: np.random.Generator, n_out: int, n_in: int) -> np.ndarray:
@@ -126,9 +130,11 @@ def to_torch_names(params: Params) -> Params:
     """
     torch_params = {}
     for name, array in params.items():
-        if ".bias_l" in f".{name}":
-            torch_params[name.replace("bias_l", "bias_ih_l")] = array
-            torch_params[name.replace("bias_l", "bias_hh_l")] = np.zeros_like(array)
+        if match := _BIAS.fullmatch(name):
+            start, end = match["start"], match["end"]
+            torch_params[f"{start}bias_ih{end}"] = array
+            # Added to minus zero, every number stays what it is; to zero, minus zero does not.
+            torch_params[f"{start}bias_hh{end}"] = np.full_like(array, -0.0)
         else:
             torch_params[name] = array
     return torch_params
@@ -140,7 +146,7 @@ def from_torch_names(torch_params: Params) -> Params:
     Parameters
     ----------
     torch_params : dict
-        Parameters with ``bias_ih_l0`` and ``bias_hh_l0`` per layer and direction.
+        Parameters with ``bias_ih_l0`` and ``bias_hh_l0`` per layer and direction, under any prefix.
 
     Returns
     -------
@@ -149,10 +155,10 @@ def from_torch_names(torch_params: Params) -> Params:
     """
     params = {}
     for name, array in torch_params.items():
-        if ".bias_ih_l" in f".{name}":
-            params[name.replace("bias_ih_l", "bias_l")] = (
-                array + torch_params[name.replace("bias_ih_l", "bias_hh_l")]
-            )
-        elif ".bias_hh_l" not in f".{name}":
+        match = _TORCH_BIAS.fullmatch(name)
+        if not match:
             params[name] = array
+        elif match["which"] == "ih":
+            start, end = match["start"], match["end"]
+            params[f"{start}bias{end}"] = array + torch_params[f"{start}bias_hh{end}"]
     return params

@@ -35,7 +35,8 @@ FLOORS = [
     {"variants"},
     {"engines"},
     {"layers/stack"},
-    {"tracing", "truncated"},
+    {"tracing", "truncated", "converters/common"},
+    {"converters/keras", "converters/onnx", "converters/torch"},
     {"network"},
     {"training"},
     {"classifier", "plots", "synthesis", "division"},
@@ -98,16 +99,18 @@ def test_features_are_imported_through_one_door():
 WITHOUT = """
 import sys
 
+NOT_INSTALLED = "torch sklearn librosa matplotlib espeakng_loader numba onnx onnxruntime keras".split()
+
 class NotInstalled:
     def find_spec(name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "sklearn", "librosa", "matplotlib", "espeakng_loader", "numba"):
+        if name.split(".")[0] in NOT_INSTALLED:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, NotInstalled)
 
 import numpy as np
 from lstm_scratch import AudioClassifier
-import lstm_scratch.cli, lstm_scratch.demo, reference
+import lstm_scratch.cli, lstm_scratch.converters, lstm_scratch.demo, reference
 
 rng = np.random.default_rng(0)
 labels = np.array(["high", "low"] * 12)
