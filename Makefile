@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 demo: .venv/demo.done  ## train on synthetic spoken digits
 	$(BIN)/lstm-scratch demo --output demo
@@ -17,6 +17,9 @@ lint: .venv/dev.done  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/demo.done  ## draw the chapter's picture anew, by the code in the chapter
+	cd docs && sed -n '/^```python/,/^```/{/^```/!p}' lstm.md | $(CURDIR)/$(BIN)/python
 
 clean:  ## remove all that the other targets made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache

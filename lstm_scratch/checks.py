@@ -37,7 +37,8 @@ def check_number(
     ):
         return
     kind = "whole number" if whole else "number"
-    bound = f"above {above:g}" if above > -math.inf else f"from {at_least:g} on"
+    bound = f"from {at_least:g} on" if at_least > -math.inf else "that is finite"
+    bound = f"above {above:g}" if above > -math.inf else bound
     raise SettingError(f"{name} is a {kind} {bound}, not {value!r}")
 
 

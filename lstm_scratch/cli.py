@@ -300,6 +300,7 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         ("hidden-size", int, "hidden units per layer and direction"),
         ("num-layers", int, "LSTM layers"),
         ("dropout", float, "probability of dropping a value in training"),
+        ("forget-bias", float, "of the forget gates, before training"),
         ("epochs", int, "times through the data (default: what makes 1000 updates, at least 8)"),
         ("batch-size", int, "clips per update"),
         ("learning-rate", float, "of AdamW, at its peak"),

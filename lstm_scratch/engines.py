@@ -43,7 +43,7 @@ def numpy_forward(
 
     Parameters
     ----------
-    params, x, h0, c0, lengths, variant, rng
+    params, x, h0, c0, lengths, variant, rng : object
         As of `variant_forward`.
 
     Returns
@@ -69,7 +69,7 @@ def numpy_backward(
 
     Parameters
     ----------
-    params, cache, dy, dh_n, dc_n
+    params, cache, dy, dh_n, dc_n : object
         As of `variant_backward`.
 
     Returns

@@ -68,7 +68,7 @@ class Network:
             raise SettingError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
         check_probability("dropout", self.dropout)
 
-    def init(self, rng: np.random.Generator, dtype: Any = np.float32) -> Params:
+    def init(self, rng: np.random.Generator, dtype: Any = np.float32, forget_bias: float = 0.0) -> Params:
         """Draw parameters.
 
         Parameters
@@ -77,6 +77,8 @@ class Network:
             Source of randomness.
         dtype : dtype, default float32
             Of the parameters.
+        forget_bias : float, default 0
+            Bias of the forget gates, as of `LSTM.init`.
 
         Returns
         -------
@@ -85,7 +87,7 @@ class Network:
         """
         size = self.lstm.output_size
         params = (
-            prefixed("lstm", self.lstm.init(rng, dtype))
+            prefixed("lstm", self.lstm.init(rng, dtype, forget_bias))
             | prefixed("pooling", pooling_init(rng, self.pooling, size))
             | prefixed("linear", linear_init(rng, size, self.n_classes))
         )

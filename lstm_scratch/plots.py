@@ -1,7 +1,7 @@
-"""Pictures of a training: the confusion matrix and the training curve, as PNG (extra `plots`)."""
+"""Pictures, as PNG: the confusion matrix, the training curve, the memory of an LSTM (extra `plots`)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +105,52 @@ def plot_training(path: str | os.PathLike[str], history: Sequence[dict[str, Any]
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
+    with atomic_write(path) as part_file:
+        figure.savefig(part_file, dpi=DPI)
+
+
+def plot_memory(
+    path: str | os.PathLike[str], traces: Mapping[str, Mapping[str, np.ndarray]], title: str
+) -> None:
+    """Draw how far back the loss reaches: the gradient of every cell, and the forget gates.
+
+    Parameters
+    ----------
+    path : path
+        The PNG file.
+    traces : mapping of str to trace
+        What `lstm_scratch.tracing.trace` returned for batches of equal length, ``(T, B, .)``, by what the
+        picture calls it. The gates shown are the first layer's of the last trace, and one row of the
+        batch.
+    title : str
+        What the picture says on top.
+
+    Raises
+    ------
+    UserError
+        If matplotlib is not installed.
+    """
+    figure = _figure(9.0, 6.0)
+    above, below = figure.subplots(2, 1, sharex=True)
+    steps = np.arange(1, len(next(iter(traces.values()))["dc_l0"]) + 1)
+    for name, traced in traces.items():
+        size = np.sqrt((traced["dc_l0"] ** 2).sum(axis=2).mean(axis=1))
+        above.semilogy(steps, size / size[-1], label=name)
+    above.set(ylabel="gradient of the cell,\nrelative to the last step's", title=title)
+    above.grid(alpha=0.3)
+    above.legend()
+    gates = traced["f_l0"][:, 0].T
+    image = below.imshow(
+        gates,
+        aspect="auto",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        extent=(0.5, len(steps) + 0.5, len(gates) + 0.5, 0.5),
+    )
+    below.set(xlabel="step", ylabel="unit", title=f"forget gates: {name}")
+    below.yaxis.get_major_locator().set_params(integer=True)
+    figure.colorbar(image, ax=below, label="kept part of the cell")
     with atomic_write(path) as part_file:
         figure.savefig(part_file, dpi=DPI)
 

@@ -18,15 +18,22 @@ ROOT = Path(__file__).parents[1]
 CHECKS = {"GL08", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "SS01", "SS02", "SS03", "YD01"}
 # Records say what a field is beside the field; AudioClassifier refers to SequenceClassifier.
 PARAMETERS_ELSEWHERE = {
+    "lstm_scratch.activations.Activation",
     "lstm_scratch.audio.AudioClassifier",
     "lstm_scratch.audio.Extraction",
     "lstm_scratch.division.Division",
+    "lstm_scratch.engines.Engine",
     "lstm_scratch.layers.pooling.PoolingCache",
     "lstm_scratch.layers.stack.StackCache",
     "lstm_scratch.lstm.LSTMCache",
     "lstm_scratch.network.NetworkCache",
     "lstm_scratch.training.Epoch",
+    "lstm_scratch.truncated.TruncatedCache",
+    "lstm_scratch.variants.Steps",
+    "lstm_scratch.variants.VariantCache",
+    "reference.__main__.Row",
     "reference.gradcheck.Comparison",
+    "reference.teeth.Tooth",
 }
 
 

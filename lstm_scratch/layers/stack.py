@@ -322,7 +322,7 @@ class LSTM:
 
         Parameters
         ----------
-        x, h0, c0, lengths
+        x, h0, c0, lengths : ndarray
             As of `forward`.
 
         Returns

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from lstm_scratch import plots
 from lstm_scratch.errors import UserError
-from lstm_scratch.plots import plot_confusion, plot_training
+from lstm_scratch.plots import plot_confusion, plot_memory, plot_training
 
 
 def epoch(number, training_loss, validation_loss=None):
@@ -117,3 +117,21 @@ def test_without_matplotlib_the_fix_is_told_and_an_old_picture_is_left(tmp_path,
     draw(path)
     pixels(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_memory_shows_gradients_relative_to_the_last_step_and_the_last_traces_gates(tmp_path, figures):
+    rng = np.random.default_rng(0)
+    traces = {name: {"dc_l0": rng.normal(size=(5, 3, 2)), "f_l0": rng.random((5, 3, 2))} for name in "ab"}
+    plot_memory(tmp_path / "m.png", traces, "how far")
+    pixels(tmp_path / "m.png")
+    above, below, _ = figures[0].axes
+    assert [line.get_label() for line in above.get_lines()] == ["a", "b"]
+    for line, traced in zip(above.get_lines(), traces.values(), strict=True):
+        rows = np.linalg.norm(traced["dc_l0"], axis=2)
+        by_hand = [np.sqrt((row**2).mean()) for row in rows]
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4, 5])
+        np.testing.assert_allclose(line.get_ydata(), np.divide(by_hand, by_hand[-1]))
+    assert (above.get_yscale(), above.get_title()) == ("log", "how far")
+    np.testing.assert_array_equal(below.images[0].get_array(), traces["b"]["f_l0"][:, 0].T)
+    assert below.images[0].get_clim() == (0, 1)
+    assert below.get_title() == "forget gates: b"
