@@ -366,19 +366,23 @@ def _compute(
     node: "NodeProto", values: dict[str, np.ndarray], constant: set[str], opsets: dict[str, int]
 ) -> None:
     """Add an operator's outputs to the values, if they can be known."""
+    from onnx.helper import make_empty_tensor_value_info, make_graph
     from onnx.reference import ReferenceEvaluator
 
     inputs = {name: values.get(name) for name in node.input if name}
     if any(value is None for value in inputs.values()):
         return
+    names = [name for name in node.output if name]
+    given, made = ([make_empty_tensor_value_info(name) for name in end] for end in (inputs, names))
+    graph = make_graph([node], "one operator", given, made)
     try:
         with np.errstate(all="ignore"):
-            outputs: Any = ReferenceEvaluator(node, opsets=opsets).run(None, inputs)
+            outputs: Any = ReferenceEvaluator(graph, opsets=opsets).run(None, inputs)
     except Exception:  # an operator of another's, or sizes that our numbers lack: where needed, it is missed
         return
-    values.update(zip(node.output, outputs, strict=False))
+    values.update(zip(names, outputs, strict=True))
     if constant >= inputs.keys():
-        constant |= set(node.output)
+        constant |= set(names)
 
 
 def _operator(

@@ -277,7 +277,25 @@ def test_layout_1_is_batch_first(direction):
     assert_same(dict(zip(OUTPUTS, lstm.forward(params, x)[0], strict=True)), expected, 1e-12)
 
 
-@pytest.mark.parametrize("opset", [11, 14])
+def test_operators_of_layout_1_on_top_of_each_other():
+    rng = np.random.default_rng(0)
+    first, second = (operator_weights(rng, n_inputs, dtype=np.float64) for n_inputs in (I, H))
+    constants = {f"{name}0": array for name, array in first.items()} | {"axis": np.array([2])}
+    constants |= {f"{name}1": array for name, array in second.items()}
+    nodes = [
+        operator(0, "x", {"layout": 1}, first, y="Y0"),
+        helper.make_node("Squeeze", ["Y0", "axis"], ["y0"]),
+        operator(1, "y0", {"layout": 1}, second),
+    ]
+    model = model_of(nodes, constants, x_shape=("B", "T", I), dtype=np.float64)
+    lstm, params = from_onnx(model)
+    assert (lstm.batch_first, lstm.num_layers) == (True, 2)
+    x = rng.normal(size=(B, T, I))
+    y = ReferenceEvaluator(model).run(["y"], {"x": x})[0]
+    np.testing.assert_allclose(lstm.forward(params, x)[0][0], y[:, :, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("opset", [9, 14])
 def test_operators_on_top_of_each_other_and_weights_that_are_computed(opset):
     """A squeeze between the two, weights through an operator, peepholes in one of the two only."""
     rng = np.random.default_rng(0)
@@ -286,15 +304,18 @@ def test_operators_on_top_of_each_other_and_weights_that_are_computed(opset):
     constants = {f"{name}0": array for name, array in first.items()}
     constants |= {f"{name}1": array for name, array in second.items()}
     constants["half"] = constants.pop("W0") / 2
-    squeeze = helper.make_node("Squeeze", ["Y0"], ["y0"], axes=[1])
+    between = [  # what is an input today was an attribute
+        helper.make_node("Squeeze", ["Y0"], ["squeezed"], axes=[1]),
+        helper.make_node("Dropout", ["squeezed"], ["y0", ""], ratio=0.5),
+    ]
     if opset > 12:
-        squeeze = helper.make_node("Squeeze", ["Y0", "axis"], ["y0"])
+        between = [helper.make_node("Squeeze", ["Y0", "axis"], ["y0"])]
         constants["axis"] = np.array([1])
     nodes = [
         helper.make_node("Add", ["half", "half"], ["W0"]),
         helper.make_node("Relu", ["x"], ["positive"]),
         operator(0, "positive", {"hidden_size": H}, first, y="Y0"),
-        squeeze,
+        *between,
         operator(1, "y0", {"hidden_size": H}, second),
     ]
     nodes[2].output[1:] = ["", ""]
@@ -496,6 +517,9 @@ def test_weights_that_are_inputs_are_refused(name):
     message = f"^LSTM operator 0 'lstm0': {name} is not a constant of the model; export it with its weights$"
     with pytest.raises(ModelFileError, match=message):
         from_onnx(model_of([operator(0, "x", {}, weights)], constants, **inputs))
+    nodes = [helper.make_node("Neg", ["given"], [f"{name}0"]), operator(0, "x", {}, weights)]
+    with pytest.raises(ModelFileError, match=message):
+        from_onnx(model_of(nodes, constants, given=weights[name].shape))
 
 
 @pytest.mark.parametrize("name", ["initial_h", "initial_c"])
