@@ -57,7 +57,8 @@ class Variant:
     cell_clip : float, default infinity
         The new cell is bounded to plus or minus this.
     activation_clip : float, default infinity
-        What enters a nonlinearity is bounded to plus or minus this (ONNX's ``clip``).
+        What enters a nonlinearity is bounded to plus or minus this: ONNX's ``clip``, by its specification
+        (onnxruntime leaves the output's nonlinearity out).
     gate_activation : str, default "sigmoid"
         phi, one of `ACTIVATIONS`.
     cell_activation : str, default "tanh"

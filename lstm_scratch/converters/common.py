@@ -49,8 +49,8 @@ def check_settings(library: str, lstm: LSTM, known: Collection[str]) -> None:
                 )
 
 
-def suffixes(lstm: LSTM, layer: int) -> list[str]:
-    """Name the ends of the parameters' names of one layer.
+def suffixes(lstm: LSTM, layer: int) -> tuple[str, ...]:
+    """Pick the ends of the parameters' names of one layer.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def suffixes(lstm: LSTM, layer: int) -> list[str]:
 
     Returns
     -------
-    list of str
+    tuple of str
         One per direction: ``"_l0"``, ``"_l0_reverse"``.
     """
-    return [f"_l{layer}_reverse" if reverse else f"_l{layer}" for reverse in lstm.directions]
+    D = len(lstm.directions)
+    return lstm.suffixes[D * layer : D * (layer + 1)]
