@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lstm_scratch.activations import ACTIVATIONS
+from lstm_scratch.engines import ENGINES
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init, valid_steps
@@ -567,6 +568,30 @@ def test_a_run_leaves_what_it_is_given(engine):
     before = {name: array.copy() for name, array in (case.arrays | case.upstream).items()}
     results(case)
     assert_same_bits(case.arrays | case.upstream, before)
+
+
+@pytest.mark.parametrize("settings", [{}, ALL_AT_ONCE], ids=["plain", "everything"])
+def test_who_changes_a_result_changes_nothing_that_backward_needs(engine, settings):
+    case = draw(engine, settings)
+    params = {name.removesuffix("_l0"): array for name, array in case.params.items()}
+    upstream = (case.upstream["dy"], case.upstream["dh_n"][0], case.upstream["dc_n"][0])
+    of_engine, grads = ENGINES[engine], []
+    for spoil in (False, True):
+        outputs, cache = of_engine.forward(
+            params,
+            case.arrays["x"],
+            case.arrays["h0"][0],
+            case.arrays["c0"][0],
+            case.lengths,
+            case.lstm.variant,
+            np.random.default_rng(0),
+        )
+        if spoil:
+            for array in outputs:
+                array.fill(np.nan)
+        d_inputs, of_params = of_engine.backward(params, cache, *upstream)
+        grads.append(of_params | dict(zip(("x", "h0", "c0"), d_inputs, strict=True)))
+    assert_same_bits(*grads)
 
 
 # Parameters and settings.
