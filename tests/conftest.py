@@ -1,6 +1,6 @@
 """Fixtures for all tests: every engine in turn, and how closely results have to agree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -33,7 +33,18 @@ def assert_agree() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def assert_as(assert_agree) -> Callable[..., None]:
+def one_torch_thread() -> Iterator[None]:
+    """On arrays as small as ours, torch's threads wait for each other for most of the time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def assert_as(assert_agree, one_torch_thread) -> Callable[..., None]:
     def assert_as(case: Case, reference: Callable[[Case], tuple[dict, dict]]) -> None:
         """Fail unless values and gradients of a float64 case are those of a reference."""
         values, grads = reference(case)

@@ -89,6 +89,7 @@ def test_gradients_agree_with_a_complex_step(case):
         np.testing.assert_allclose(grad, by_complex_step, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 def test_values_and_gradients_are_those_of_torch(case):
     arrays, upstream, lengths = case
     ours = gradients(*case)

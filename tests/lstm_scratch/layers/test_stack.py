@@ -67,6 +67,7 @@ def test_every_gradient_is_the_derivative_of_the_loss(engine, shape, assert_deri
     assert_derivatives(case, directions=None if len(shape) < 2 else 6)
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 @pytest.mark.parametrize("directions", [{}, {"bidirectional": True}, {"reverse": True}], ids=str)
 @pytest.mark.parametrize("proj_size", [0, P])
 def test_dropout_between_layers_is_torchs_layers_with_masks_between(
