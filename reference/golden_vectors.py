@@ -184,13 +184,15 @@ def read(path: Path) -> tuple[Case, dict[str, np.ndarray], dict[str, np.ndarray]
     return case, named["output"], named["grad"]
 
 
-def worst_error(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+def worst_error(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], floor: float = 0.0) -> float:
     """Tell how far two sets of arrays are apart.
 
     Parameters
     ----------
     found, expected : dict
         Arrays of the same names and shapes.
+    floor : float, default 0
+        No tensor counts as smaller than this part of the largest.
 
     Returns
     -------
@@ -200,11 +202,11 @@ def worst_error(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
     """
     if found.keys() != expected.keys() or any(found[k].shape != expected[k].shape for k in expected):
         return math.inf
-    worst = 0.0
+    worst, largest = 0.0, max((float(np.abs(array).max(initial=0)) for array in expected.values()), default=0)
     for name, array in expected.items():
         if array.size == 0:
             continue
-        scale = float(np.abs(array).max())
+        scale = max(float(np.abs(array).max()), floor * largest)
         error = float(np.abs(found[name] - array).max()) / (scale if scale > 1e-30 else 1.0)
         worst = max(worst, error if error == error else math.inf)
     return worst

@@ -12,9 +12,12 @@ from reference.golden_vectors import worst_error
 from reference.torch_lstm import torch_lstm
 
 # How far we may be off, relative to the largest entry of a tensor. In float32 we are held against torch in
-# float64 on the same numbers: one rounding is 6e-8, and a gradient is a sum of many that may cancel.
-VALUES = {"float64": 1e-12, "float32": 1e-5}
-GRADIENTS = {"float64": 1e-11, "float32": 2e-4}
+# float64 on the same numbers. One rounding is 6e-8 there, and where a tensor is a sum that happens to cancel,
+# all of it is rounding (torch's own float32 is off as far): so none counts as smaller than a hundredth of
+# the largest.
+VALUES = {"float64": 1e-12, "float32": 2e-5}
+GRADIENTS = {"float64": 1e-11, "float32": 1e-4}
+FLOOR = {"float64": 0.0, "float32": 0.01}
 
 Pick = Callable[[str, Sequence[Any]], Any]
 
@@ -80,5 +83,6 @@ def errors(case: Case, engine: str) -> tuple[float, float]:
         arrays={name: array.astype(np.float64) for name, array in case.arrays.items()},
         upstream={name: array.astype(np.float64) for name, array in case.upstream.items()},
     )
+    floor = FLOOR[case.arrays["x"].dtype.name]
     values, grads = torch_lstm(exact)
-    return worst_error(ours.values(), values), worst_error(ours.gradients(), grads)
+    return worst_error(ours.values(), values, floor), worst_error(ours.gradients(), grads, floor)

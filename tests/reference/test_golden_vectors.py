@@ -89,6 +89,7 @@ def test_worst_error_by_hand():
     assert worst_error(a, a) == 0
     assert worst_error(a | {"a": np.array([1.0, -4.4])}, a) == pytest.approx(0.1)
     assert worst_error(a | {"b": np.array([0.6])}, a) == pytest.approx(0.2)
+    assert worst_error(a | {"b": np.array([0.6])}, a, floor=0.5) == pytest.approx(0.05)
     assert worst_error({"a": np.array([1e-3])}, {"a": np.zeros(1)}) == pytest.approx(1e-3)
     assert worst_error(a | {"b": np.array([np.nan])}, a) == math.inf
     assert worst_error({"a": a["a"]}, a) == math.inf
