@@ -111,7 +111,8 @@ def truncated_backward(
     dy : ndarray (T, B, P)
         Gradient of the loss with respect to ``y``, of its shape.
     dh_n : ndarray (L, B, P), optional
-        Gradient with respect to ``h_n``, which belongs to the last chunk. By default zero.
+        Gradient with respect to ``h_n``. It belongs to the last chunk, also for a row that ended in an
+        earlier one. By default zero.
     dc_n : ndarray (L, B, H), optional
         Gradient with respect to ``c_n``. By default zero.
     horizon : int or None, default 1
