@@ -34,6 +34,8 @@ def clip(z: np.ndarray, limit: float) -> np.ndarray:
     ndarray
         Values of the same shape and dtype.
     """
+    # A float has no dtype of its own to give to the result.
+    limit = float(limit)
     return z if limit == math.inf else np.where(np.abs(z.real) <= limit, z, np.sign(z.real) * limit)
 
 

@@ -309,7 +309,10 @@ def _as_list(X: Sequence[Any]) -> list[Any]:
 def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tuple[str, np.ndarray]:
     """Name and mono samples at `sample_rate` of one recording; features as they are."""
     if not isinstance(recording, str | os.PathLike):
-        array = np.asarray(recording)
+        try:
+            array = np.asarray(recording)
+        except ValueError:
+            raise DataError(f"recording {n} is no array of samples, nor a path") from None
         is_features = array.ndim == 2 and array.shape[1] == features.n_features
         return f"array {n}", array if is_features else check_samples(array, f"array {n}")
     samples, native = read_audio(recording)

@@ -459,7 +459,10 @@ def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> list[np
         raise DataError(f"{X}: a list is wanted here, also for one clip: [{str(X)!r}]")
     sequences = []
     for n, sequence in enumerate(X):
-        array = np.asarray(sequence, dtype=np.float32)
+        try:
+            array = np.asarray(sequence, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise DataError(f"sequence {n} is no array of numbers of shape (T, F)") from None
         if array.ndim != 2 or array.shape[1] != (n_features or array.shape[1]) or len(array) == 0:
             width = n_features or "F"
             raise DataError(f"sequence {n} has shape {array.shape}, not (T, {width}) with at least one step")
@@ -486,8 +489,8 @@ def _class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     # Not by numpy's sets, which take "20" for 20.
     numbers = {label: number for number, label in enumerate(classes.tolist())}
     for label in labels.tolist():
-        if label not in numbers:
-            raise DataError(f"label {label} does not occur in the training data")
+        if not isinstance(label, Hashable) or label not in numbers:
+            raise DataError(f"label {label!r} does not occur in the training data")
     return np.array([numbers[label] for label in labels.tolist()], dtype=np.intp)
 
 

@@ -165,13 +165,7 @@ def lstm_backward(
     return (dx, dh, dc), grads
 
 
-def lstm_init(
-    rng: np.random.Generator,
-    input_size: int,
-    hidden_size: int,
-    output_size: int | None = None,
-    gates: str = "ifgo",
-) -> Params:
+def lstm_init(rng: np.random.Generator, input_size: int, hidden_size: int) -> Params:
     """Draw the parameters of one layer and direction.
 
     Input weights are Glorot uniform, recurrent weights orthogonal, each gate's block drawn on its
@@ -185,10 +179,6 @@ def lstm_init(
         I.
     hidden_size : int
         H.
-    output_size : int, optional
-        Columns of ``weight_hh``: H, by default, or fewer where h is projected.
-    gates : str, default "ifgo"
-        The blocks; some variants have fewer.
 
     Returns
     -------
@@ -197,9 +187,9 @@ def lstm_init(
     """
     H = hidden_size
     return {
-        "weight_ih": np.vstack([glorot_uniform(rng, H, input_size) for _ in gates]),
-        "weight_hh": np.vstack([orthogonal(rng, H, output_size or H) for _ in gates]),
-        "bias": np.zeros(len(gates) * H),
+        "weight_ih": np.vstack([glorot_uniform(rng, H, input_size) for _ in "ifgo"]),
+        "weight_hh": np.vstack([orthogonal(rng, H, H) for _ in "ifgo"]),
+        "bias": np.zeros(4 * H),
     }
 
 

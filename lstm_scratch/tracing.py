@@ -91,5 +91,5 @@ def trace(
                 array = np.where(of_pass.valid, array, 0)
                 if suffix.endswith("_reverse"):
                     array = reverse_valid(array, cache.lengths)
-                traced[f"{d}{name}{suffix}"] = lstm.as_given(array, cache.batched)
+                traced[f"{d}{name}{suffix}"] = lstm.as_given(array, x.ndim == 3)
     return traced

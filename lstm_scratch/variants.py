@@ -23,8 +23,7 @@ Sources: peepholes: F. Gers, N. Schraudolph and J. Schmidhuber, JMLR 3 (2002) 11
 et al., "LSTM: a search space odyssey", IEEE TNNLS 28 (2017) 2222, CIFG; projection: H. Sak, A. Senior and
 F. Beaufays, Interspeech 2014, 338; layer normalisation: J. Ba, J. Kiros and G. Hinton, arXiv:1607.06450,
 equation 20 (without their equation 22, of the cell); masks m, the same at every step: Y. Gal and
-Z. Ghahramani, NIPS 2016, equation 7 (one mask for all gates); zoneout: D. Krueger et al., ICLR 2017,
-equation 4.
+Z. Ghahramani, NIPS 2016 (with one mask for all gates); zoneout: D. Krueger et al., ICLR 2017.
 """
 
 import math
@@ -38,8 +37,8 @@ from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.dropout import dropout_mask
 from lstm_scratch.layers.layer_norm import layer_norm_backward, layer_norm_forward
-from lstm_scratch.lstm import lstm_init, valid_steps
-from lstm_scratch.params import Params, glorot_uniform
+from lstm_scratch.lstm import valid_steps
+from lstm_scratch.params import Params, glorot_uniform, orthogonal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ class Variant:
     Raises
     ------
     SettingError
-        If a probability is not in [0, 1), a bound not positive, or an activation unknown.
+        If a value is out of its range.
     """
 
     peepholes: bool = False
@@ -100,8 +99,11 @@ class Variant:
         for name in ("input_dropout", "recurrent_dropout", "zoneout_h", "zoneout_c"):
             check_probability(name, getattr(self, name))
         for name in ("gate_activation", "cell_activation", "output_activation"):
-            if getattr(self, name) not in ACTIVATIONS:
+            if getattr(self, name) not in list(ACTIVATIONS):
                 raise SettingError(f"{name} is one of {', '.join(ACTIVATIONS)}, not {getattr(self, name)!r}")
+        for name in ("peepholes", "coupled", "layer_norm"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingError(f"{name} is True or False, not {getattr(self, name)!r}")
 
     @property
     def blocks(self) -> str:
@@ -144,6 +146,43 @@ class Steps(NamedTuple):
     h: np.ndarray  # h', the new output
 
 
+def variant_shapes(
+    input_size: int, hidden_size: int, proj_size: int = 0, variant: Variant = PLAIN
+) -> dict[str, tuple[int, ...]]:
+    """Tell the parameters of one layer and direction.
+
+    Parameters
+    ----------
+    input_size : int
+        I.
+    hidden_size : int
+        H.
+    proj_size : int, default 0
+        P, or 0 for no projection.
+    variant : Variant
+        What differs from the plain LSTM.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Shapes by name: ``weight_ih (GH, I)``, ``weight_hh (GH, P)``, ``bias (GH,)``, and as far as they
+        are needed ``weight_hr (P, H)``, ``peephole ((G-1) H,)``, ``gain_ih`` and ``gain_hh (GH,)``.
+    """
+    H, G = hidden_size, len(variant.blocks)
+    shapes: dict[str, tuple[int, ...]] = {
+        "weight_ih": (G * H, input_size),
+        "weight_hh": (G * H, proj_size or H),
+        "bias": (G * H,),
+    }
+    if proj_size:
+        shapes["weight_hr"] = (proj_size, H)
+    if variant.peepholes:
+        shapes["peephole"] = ((G - 1) * H,)
+    if variant.layer_norm:
+        shapes |= {"gain_ih": (G * H,), "gain_hh": (G * H,)}
+    return shapes
+
+
 def variant_init(
     rng: np.random.Generator,
     input_size: int,
@@ -164,23 +203,24 @@ def variant_init(
     proj_size : int, default 0
         P, or 0 for no projection.
     variant : Variant
-        Which parameters there are.
+        What differs from the plain LSTM.
 
     Returns
     -------
     dict
-        Those of `lstm_init`, in G blocks, and ``weight_hr (P, H)`` Glorot uniform, ``peephole`` zero,
-        gains one, as far as they are needed; float64.
+        Parameters of `variant_shapes`, float64. As of `lstm_init`, input weights are Glorot uniform and
+        recurrent ones orthogonal, block by block; a projection is Glorot uniform too, gains are one, and
+        peepholes and biases zero.
     """
     H, blocks = hidden_size, variant.blocks
-    params = lstm_init(rng, input_size, H, proj_size or H, blocks)
+    drawn = {
+        "weight_ih": np.vstack([glorot_uniform(rng, H, input_size) for _ in blocks]),
+        "weight_hh": np.vstack([orthogonal(rng, H, proj_size or H) for _ in blocks]),
+    }
     if proj_size:
-        params["weight_hr"] = glorot_uniform(rng, proj_size, H)
-    if variant.peepholes:
-        params["peephole"] = np.zeros((len(blocks) - 1) * H)
-    if variant.layer_norm:
-        params |= {"gain_ih": np.ones(len(blocks) * H), "gain_hh": np.ones(len(blocks) * H)}
-    return params
+        drawn["weight_hr"] = glorot_uniform(rng, proj_size, H)
+    shapes = variant_shapes(input_size, H, proj_size, variant)
+    return {name: np.full(shape, float("gain" in name)) for name, shape in shapes.items()} | drawn
 
 
 def variant_forward(
@@ -225,7 +265,8 @@ def variant_forward(
     p = _peepholes(params, variant)
     valid = valid_steps(lengths, T, B)
 
-    mask_x = _mask((B, I), variant.input_dropout, x.dtype, rng)
+    dtype = np.result_type(x, params["weight_ih"])
+    mask_x = _mask((B, I), variant.input_dropout, dtype, rng)
     x = np.where(valid, x, 0) * mask_x
     from_x, norm_ih = _norm(params.get("gain_ih"), x @ params["weight_ih"].T)
     z = from_x + params["bias"]
@@ -320,6 +361,13 @@ def backward_with_steps(
         dg    = dcell * i,                                 dz_g = dg * psi'(z_g)
         dc_{t-1} = k_c * dc + dcell * f + p_i * dz_i + p_f * dz_f
         dh_{t-1} = k_h * dh + m_h * (norm'(dz) @ weight_hh)
+
+    and over all steps, with n_x and n_h the normalised products before their gains,
+
+        dx = m_x * (norm'(dz) @ weight_ih),                dweight_hr = dh'.T @ (o * chi(c'))
+        dweight_ih = norm'(dz).T @ (m_x x),                dweight_hh = norm'(dz).T @ (m_h h_{t-1})
+        dgain_ih = sum(dz * n_x),   dgain_hh = sum(dz * n_h),   dbias = sum(dz)
+        dp_i = sum(dz_i * c_{t-1}), dp_f = sum(dz_f * c_{t-1}), dp_o = sum(dz_o * c'_t)
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from lstm_scratch.engines import Engine, engine_named
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
 from lstm_scratch.params import Params
-from lstm_scratch.variants import PLAIN, Variant, variant_init
+from lstm_scratch.variants import PLAIN, Variant, variant_init, variant_shapes
 
 
 class StackCache(NamedTuple):
@@ -23,7 +23,7 @@ class StackCache(NamedTuple):
     passes: list[Any]  # each engine's own, one per layer and direction: l0, l0_reverse, l1, ...
     masks: list[np.ndarray | None]  # dropout between layers
     lengths: np.ndarray  # (B,)
-    batched: bool  # whether x had a batch axis
+    shapes: dict[str, tuple[int, ...]]  # of y, h_n and c_n
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ class LSTM:
     engine: str | Engine = "numpy"
 
     def __post_init__(self) -> None:
+        for name, kind in (("variant", Variant), ("engine", str | Engine)):
+            if not isinstance(getattr(self, name), kind):
+                raise SettingError(f"{name} is a {kind}, not {getattr(self, name)!r}")
         for name in ("input_size", "hidden_size", "num_layers"):
             check_number(name, getattr(self, name), whole=True, above=0)
         check_number("proj_size", self.proj_size, whole=True, at_least=0)
@@ -125,13 +128,12 @@ class LSTM:
 
         Notes
         -----
-        The forget gates' bias: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015, section 2.2.
+        The forget gates' bias: R. Jozefowicz, W. Zaremba and I. Sutskever, ICML 2015.
         """
         params: Params = {}
         H = self.hidden_size
         for suffix in self.suffixes:
-            size = self.input_size if suffix.startswith("_l0") else self.output_size
-            of_pass = variant_init(rng, size, H, self.proj_size, self.variant)
+            of_pass = variant_init(rng, *self._sizes(suffix))
             if self.variant.coupled:
                 of_pass["bias"][:H] = -forget_bias
             else:
@@ -176,9 +178,12 @@ class LSTM:
         Raises
         ------
         ValueError
-            If a shape or a length does not fit.
+            If a parameter, a shape or a length does not fit.
         """
+        self.check_params(params)
         lengths = self.check_inputs(x, h0, c0, lengths)
+        if not isinstance(rng, np.random.Generator | None):
+            raise ValueError(f"rng is a generator such as np.random.default_rng(0), not {rng!r}")
         batched = x.ndim == 3
         y, h_n, c_n = self.time_major(x), [], []
         if not batched:
@@ -206,11 +211,12 @@ class LSTM:
                 c_n.append(c)
                 passes.append(of_pass)
             y = np.concatenate(outputs, axis=2)
-        cache = StackCache(passes, masks, lengths, batched)
-        states = np.stack(h_n), np.stack(c_n)
+        y, h, c = self.as_given(y, batched), np.stack(h_n), np.stack(c_n)
         if not batched:
-            states = states[0][:, 0], states[1][:, 0]
-        return (self.as_given(y, batched), *states), cache
+            h, c = h[:, 0], c[:, 0]
+        return (y, h, c), StackCache(
+            passes, masks, lengths, {"dy": y.shape, "dh_n": h.shape, "dc_n": c.shape}
+        )
 
     def backward(
         self,
@@ -241,8 +247,17 @@ class LSTM:
             ``dx``, ``dh0`` and ``dc0``, of the shapes of ``x``, ``h_n`` and ``c_n``.
         grads : dict
             Gradients of the parameters, under their names.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit.
         """
-        passes, masks, lengths, batched = cache
+        passes, masks, lengths, shapes = cache
+        for name, given in (("dy", dy), ("dh_n", dh_n), ("dc_n", dc_n)):
+            if given is not None and given.shape != shapes[name]:
+                raise ValueError(f"{name} has shape {given.shape}, not {shapes[name]}")
+        batched = dy.ndim == 3
         dy = self.time_major(dy)
         if not batched:
             dh_n, dc_n = (None if d is None else d[:, None] for d in (dh_n, dc_n))
@@ -311,6 +326,38 @@ class LSTM:
             return y[:, 0]
         return y.swapaxes(0, 1) if self.batch_first else y
 
+    def check_params(self, params: Params) -> None:
+        """Refuse parameters of another LSTM, with which this one would be another.
+
+        Parameters
+        ----------
+        params : dict
+            As of `forward`.
+
+        Raises
+        ------
+        ValueError
+            If one is missing, has another shape, or has no place here.
+        """
+        wanted = {
+            name + suffix: shape
+            for suffix in self.suffixes
+            for name, shape in variant_shapes(*self._sizes(suffix)).items()
+        }
+        for name, shape in wanted.items():
+            if name not in params:
+                raise ValueError(f"the parameter {name} is missing")
+            if params[name].shape != shape:
+                raise ValueError(f"the parameter {name} has shape {params[name].shape}, not {shape}")
+        for name in params.keys() - wanted.keys():
+            if name.endswith(self.suffixes):
+                raise ValueError(f"this LSTM has no place for the parameter {name}")
+
+    def _sizes(self, suffix: str) -> tuple[int, int, int, Variant]:
+        """Give what decides the parameters of one layer and direction."""
+        size = self.input_size if suffix.startswith("_l0") else self.output_size
+        return size, self.hidden_size, self.proj_size, self.variant
+
     def check_inputs(
         self,
         x: np.ndarray,
@@ -335,6 +382,9 @@ class LSTM:
         ValueError
             If one does not fit.
         """
+        for name, array in (("x", x), ("h0", h0), ("c0", c0)):
+            if array is not None and not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is an ndarray, not a {type(array).__name__}")
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             layout = "(B, T, " if self.batch_first else "(T, B, "
             raise ValueError(

@@ -252,7 +252,7 @@ def test_predicting_before_fitting_and_other_widths_are_refused(fitted):
         SequenceClassifier().predict([np.zeros((3, 2))])
     with pytest.raises(DataError, match=r"not \(T, 3\)"):
         fitted.predict([np.zeros((3, 2))])
-    with pytest.raises(DataError, match="label sideways does not occur"):
+    with pytest.raises(DataError, match="label 'sideways' does not occur"):
         fitted.fit(*ramps(20), validation_data=(ramps(2)[0], ["rising", "sideways"]))
 
 
@@ -279,3 +279,14 @@ def test_predicting_before_fitting_and_other_widths_are_refused(fitted):
 def test_settings_out_of_range_are_refused_when_fitting(change):
     with pytest.raises(SettingError, match=next(iter(change))):
         SequenceClassifier(**change).fit(*ramps(20))
+
+
+def test_what_is_no_array_and_no_label_is_refused(trained):
+    with pytest.raises(DataError, match="recording 1 is no array of samples, nor a path"):
+        trained.predict([np.zeros(4000), [[1, 2, 3], [4]]])
+    X = [np.ones((4, 3)), np.zeros((4, 3))] * 4
+    classifier = SequenceClassifier(hidden_size=2, epochs=1).fit(X, ["one", "nought"] * 4)
+    with pytest.raises(DataError, match=r"sequence 1 is no array of numbers of shape \(T, F\)"):
+        classifier.predict([X[0], [[1, 2, 3], [4]]])
+    with pytest.raises(DataError, match=r"label \['one'\] does not occur"):
+        classifier.trace(X[0], ["one"])

@@ -353,7 +353,7 @@ def test_a_classifiers_trace_explains_its_prediction_unless_told_otherwise(fitte
 def test_a_classifiers_trace_refuses_what_it_does_not_know(fitted):
     classifier, (sequence, *_), _ = fitted
     for label in ("sideways", 7):
-        with pytest.raises(DataError, match=f"label {label} does not occur in the training data"):
+        with pytest.raises(DataError, match=f"label {label!r} does not occur in the training data"):
             classifier.trace(sequence, label)
     with pytest.raises(DataError, match=r"not \(T, 3\)"):
         classifier.trace(sequence[:, :2], "plus")
@@ -371,7 +371,7 @@ def test_numbers_as_labels_are_not_mixed_up_with_their_names(fitted):
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
         assert np.array_equal(array, other[name]) != name.startswith("d"), name
     for label in (30, "3", 2.5):
-        with pytest.raises(DataError, match=f"label {label} does not occur in the training data"):
+        with pytest.raises(DataError, match=f"label {label!r} does not occur in the training data"):
             classifier.trace(sequences[0], label)
 
 
@@ -387,7 +387,7 @@ def test_an_audio_classifiers_trace_takes_a_file_its_samples_or_its_features(tra
             assert found.keys() == expected.keys()
             for name, array in found.items():
                 np.testing.assert_array_equal(array, expected[name], err_msg=name)
-    with pytest.raises(DataError, match="label sideways does not occur"):
+    with pytest.raises(DataError, match="label 'sideways' does not occur"):
         trained.trace(path, "sideways")
 
 

@@ -337,3 +337,11 @@ def test_what_does_not_fit_is_refused_before_a_chunk_would_fit():
         truncated_forward(case.lstm, case.params, x, 2, h0, c0, np.array([2, 1]))
     with pytest.raises(ValueError, match="c0 has shape"):
         truncated_forward(case.lstm, case.params, x, 2, h0, c0[:, :1])
+
+
+def test_a_gradient_of_another_length_is_refused():
+    lstm = LSTM(4, 2)
+    params = lstm.init(np.random.default_rng(0), np.float64)
+    _, cache = truncated_forward(lstm, params, np.zeros((7, 3, 4)), 2)
+    with pytest.raises(ValueError, match=r"dy has shape \(2, 3, 2\), not \(1, 3, 2\)"):
+        truncated_backward(lstm, params, cache, np.zeros((8, 3, 2)))

@@ -671,7 +671,8 @@ def test_parameters_are_drawn_in_the_wanted_dtype():
         (name, value)
         for name in ("gate_activation", "cell_activation", "output_activation")
         for value in ("step", "Tanh", None)
-    ],
+    ]
+    + [(name, value) for name in ("peepholes", "coupled", "layer_norm") for value in ("no", 1, None)],
     ids=str,
 )
 def test_settings_out_of_range_are_refused(name, value):
@@ -682,3 +683,26 @@ def test_settings_out_of_range_are_refused(name, value):
 def test_an_unknown_activation_is_told_which_there_are():
     with pytest.raises(SettingError, match=f"one of {', '.join(ACTIVATIONS)}, not 'step'"):
         Variant(gate_activation="step")
+
+
+def test_an_activation_in_a_list_is_no_activation():
+    with pytest.raises(SettingError, match=r"cell_activation is one of .*, not \['tanh'\]"):
+        Variant(cell_activation=["tanh"])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.uint8])
+def test_whole_numbers_are_dropped_from_like_others(dtype):
+    """One-hot inputs: what is kept is divided by 0.7, and not by that number's whole part."""
+    x = np.random.default_rng(0).integers(0, 2, (T, B, I))
+    lstm = LSTM(I, H, variant=Variant(input_dropout=0.3))
+    params = lstm.init(np.random.default_rng(1), np.float64)
+    (y, _, _), _ = lstm.forward(params, x.astype(dtype), rng=np.random.default_rng(2))
+    (expected, _, _), _ = lstm.forward(params, x.astype(np.float64), rng=np.random.default_rng(2))
+    np.testing.assert_allclose(y, expected, rtol=1e-14)
+    assert np.isfinite(y).all()
+
+
+def test_a_bound_that_numpy_made_leaves_the_dtype_alone():
+    case = draw_case(LSTM(I, H, variant=Variant(cell_clip=np.float64(0.5))), dtype=np.float32)
+    results = case.values() | case.gradients()
+    assert {array.dtype for array in results.values()} == {np.dtype(np.float32)}

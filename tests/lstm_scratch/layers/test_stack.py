@@ -9,6 +9,7 @@ from lstm_scratch.engines import ENGINES, Engine
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.stack import LSTM, reverse_valid
 from lstm_scratch.lstm import valid_steps
+from lstm_scratch.variants import Variant
 from reference.cases import INPUTS, draw_case
 from reference.torch_lstm import torch_lstm
 
@@ -409,12 +410,67 @@ def test_a_projection_bounds_h_but_not_the_cell():
         {"proj_size": H + 1},
         {"reverse": True, "bidirectional": True},
         {"engine": "abacus"},
+        {"engine": 3},
+        {"variant": None},
     ],
     ids=str,
 )
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(SettingError, match=next(iter(change))):
         LSTM(**{"input_size": I, "hidden_size": H} | change)
+
+
+@pytest.mark.parametrize(
+    ("lstm", "other", "message"),
+    [
+        (LSTM(I, H), LSTM(I, H + 1), r"weight_ih_l0 has shape \(28, 4\), not \(24, 4\)"),
+        (LSTM(I, H), LSTM(I + 1, H), r"weight_ih_l0 has shape \(24, 5\), not \(24, 4\)"),
+        (LSTM(I, H, proj_size=P), LSTM(I, H), r"weight_hh_l0 has shape \(24, 6\), not \(24, 2\)"),
+        (LSTM(I, H, num_layers=2), LSTM(I, H), "weight_ih_l1 is missing"),
+        (LSTM(I, H), LSTM(I, H, num_layers=1, bidirectional=True), None),
+        (LSTM(I, H, reverse=True), LSTM(I, H), "weight_ih_l0_reverse is missing"),
+        (LSTM(I, H, variant=Variant(layer_norm=True)), LSTM(I, H), "gain_ih_l0 is missing"),
+        (LSTM(I, H), LSTM(I, H, variant=Variant(peepholes=True)), "no place for the parameter peephole_l0"),
+        (LSTM(I, H, variant=Variant(coupled=True)), LSTM(I, H), r"has shape \(24, 4\), not \(18, 4\)"),
+    ],
+)
+def test_parameters_of_another_lstm_are_refused(lstm, other, message):
+    """But for those of layers and directions that this one does not have: they have names of their own."""
+    params, x = other.init(np.random.default_rng(0), np.float64), np.zeros((T, B, I))
+    if message is None:
+        lstm.forward(params, x)
+        return
+    with pytest.raises(ValueError, match=message):
+        lstm.forward(params, x)
+    with pytest.raises(ValueError, match=message):
+        lstm.check_params(params)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(
+    ("name", "shape", "wanted"),
+    [
+        ("dy", (T, B, 2 * H + 1), "dy has shape"),
+        ("dy", (T + 1, B, 2 * H), "dy has shape"),
+        ("dy", (T, 2 * H), "dy has shape"),
+        ("dh_n", (1, B, H), r"dh_n has shape \(1, 3, 6\), not \(2, 3, 6\)"),
+        ("dc_n", (2, 1, H), r"dc_n has shape \(2, 1, 6\), not \(2, 3, 6\)"),
+    ],
+)
+def test_gradients_that_do_not_fit_are_refused_and_not_cut(engine, batch_first, name, shape, wanted):
+    case = draw(engine, {"bidirectional": True, "batch_first": batch_first})
+    _, cache = case.lstm.forward(case.params, case.arrays["x"])
+    with pytest.raises(ValueError, match=wanted):
+        case.lstm.backward(case.params, cache, **case.upstream | {name: np.zeros(shape)})
+
+
+def test_lists_and_seeds_are_refused_by_name():
+    lstm = LSTM(I, H, dropout=0.5, num_layers=2)
+    params, x = lstm.init(np.random.default_rng(0)), np.zeros((T, B, I), np.float32)
+    with pytest.raises(ValueError, match="x is an ndarray, not a list"):
+        lstm.forward(params, x.tolist())
+    with pytest.raises(ValueError, match=r"rng is a generator such as np.random.default_rng\(0\), not 0"):
+        lstm.forward(params, x, rng=0)
 
 
 def test_an_unknown_engine_is_told_which_there_are():
