@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from dataclasses import fields
 
-from lstm_scratch.errors import SettingError
+from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.layers.stack import LSTM
+from lstm_scratch.params import Params
 
 # Masks are of training only; what a converted LSTM computes outside it is the same without them.
 EVERYWHERE = {
@@ -13,7 +14,6 @@ EVERYWHERE = {
     "num_layers",
     "bidirectional",
     "batch_first",
-    "reverse",
     "variant",
     "engine",
     "dropout",
@@ -47,6 +47,32 @@ def check_settings(library: str, lstm: LSTM, known: Collection[str]) -> None:
                     f"the LSTM of {library} has no {field.name}, which is {value!r} here; "
                     "train one without it to convert it"
                 )
+
+
+def check_params(lstm: LSTM, params: Params) -> None:
+    """Refuse parameters that are not those of an LSTM, all of them and no others.
+
+    Parameters
+    ----------
+    lstm : LSTM
+        The stack.
+    params : dict
+        What are to be its parameters.
+
+    Raises
+    ------
+    DataError
+        If one is missing, has another shape, or has no place.
+    """
+    try:
+        lstm.check_params(params)
+        for name in params:
+            if not name.endswith(lstm.suffixes):
+                raise ValueError(f"this LSTM has no place for the parameter {name}")
+    except ValueError as error:
+        raise DataError(
+            f"{error}; pass what is the LSTM's and nothing else, of a whole network under('lstm', ...)"
+        ) from None
 
 
 def suffixes(lstm: LSTM, layer: int) -> tuple[str, ...]:

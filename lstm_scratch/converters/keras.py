@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstm_scratch.converters.common import check_settings, suffixes
+from lstm_scratch.converters.common import check_params, check_settings, suffixes
 from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.params import Params
@@ -47,10 +47,13 @@ def to_keras(lstm: LSTM, params: Params) -> list[list[np.ndarray]]:
     ------
     SettingError
         If Keras's LSTM cannot compute it. Dropout is of training only, and left out.
+    DataError
+        If the parameters are not just those of this LSTM.
     """
-    known = ("gate_activation", "cell_activation", "output_activation")
-    check_settings("Keras", lstm, known)
-    for name in known:
+    activations = ("gate_activation", "cell_activation", "output_activation")
+    check_settings("Keras", lstm, ("reverse", *activations))
+    check_params(lstm, params)
+    for name in activations:
         if getattr(lstm.variant, name) not in ACTIVATIONS.values():
             raise SettingError(
                 f"no layer of Keras has our {getattr(lstm.variant, name)}, which is the {name} here; "
@@ -106,6 +109,12 @@ def from_keras(
     for name in (activation, recurrent_activation):
         if name not in ACTIVATIONS:
             raise SettingError(f"an activation from Keras is one of {', '.join(ACTIVATIONS)}, not {name!r}")
+    for weights in layers:
+        if not isinstance(weights, Sequence) or any(isinstance(array, Sequence) for array in weights):
+            raise DataError(
+                "each argument is get_weights() of one layer; a list of these is unpacked with *: "
+                "from_keras(*layers)"
+            )
     if not layers or min(len(weights) for weights in layers) < 2:
         raise DataError(
             "a Keras LSTM has two or three arrays per direction; pass get_weights() of each layer"

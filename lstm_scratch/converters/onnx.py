@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lstm_scratch.converters.common import check_settings, suffixes
+from lstm_scratch.converters.common import check_params, check_settings, suffixes
 from lstm_scratch.errors import ModelFileError, UserError
-from lstm_scratch.files import atomic_write
+from lstm_scratch.files import atomic_write, check_writable
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.params import Params
 from lstm_scratch.variants import Variant
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # The operator is as it is here since opset 14 (2021); an old version is read by most runtimes.
 OPSET, IR_VERSION = 14, 7
 GATES, PEEPHOLES = "iofg", "iof"
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
 # Ours, with ONNX's name and its alpha and beta.
 ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -87,14 +88,26 @@ def to_onnx(
     ------
     SettingError
         If ONNX's LSTM cannot compute it. Dropout is of training only, and left out.
+    DataError
+        If the parameters are not just those of this LSTM.
     UserError
         If the file is there already, or onnx is not installed.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    ONNX keeps `activation_clip` in float32, and `from_onnx` reads the shortest number that is the same
+    there: 0.3 comes back as 0.3, but 1/3 as 0.33333334.
     """
     onnx = _import_onnx()
-    known = "peepholes coupled activation_clip gate_activation cell_activation output_activation"
+    known = "reverse peepholes coupled activation_clip gate_activation cell_activation output_activation"
     check_settings("ONNX", lstm, known.split())
-    if path is not None and Path(path).exists() and not overwrite:
-        raise UserError(f"{path}: is there already; name another file, or pass overwrite=True")
+    check_params(lstm, params)
+    if path is not None:
+        check_writable(path)
+        if Path(path).exists() and not overwrite:
+            raise UserError(f"{path}: is there already; name another file, or pass overwrite=True")
 
     D, H = len(lstm.directions), lstm.hidden_size
     weights: dict[str, np.ndarray] = {}
@@ -290,6 +303,8 @@ def _load(path: str | os.PathLike[str]) -> "ModelProto":
         return onnx.load(path)
     except DecodeError as error:
         raise ModelFileError(f"{path}: not a whole ONNX file ({error}); copy it again") from None
+    except (onnx.checker.ValidationError, ValueError, OSError) as error:  # of the files beside it
+        raise ModelFileError(f"{path}: {error}; copy it again with all its files") from None
 
 
 def _read(model: "ModelProto") -> tuple[list[_Operator], bool]:
@@ -297,7 +312,15 @@ def _read(model: "ModelProto") -> tuple[list[_Operator], bool]:
     import onnx
 
     graph = model.graph
-    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    values = {}
+    for tensor in graph.initializer:
+        try:
+            values[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        except (onnx.checker.ValidationError, ValueError, OSError) as error:
+            raise ModelFileError(
+                f"the model's constant {tensor.name!r} cannot be read ({error}); "
+                "pass the path of a whole model, with all its files beside it"
+            ) from None
     constant = set(values)
     probes = _probes([value for value in graph.input if value.name not in constant])
     values |= probes
@@ -315,6 +338,8 @@ def _read(model: "ModelProto") -> tuple[list[_Operator], bool]:
             continue
         operator, layout = _operator(node, len(operators), values, constant, probes)
         x = values.get(node.input[0])
+        if x is not None and x.ndim != 3:
+            raise ModelFileError(f"{operator.where}: X has {x.ndim} axes, not 3; export it with a batch axis")
         if x is not None and layout == 1:
             x = x.swapaxes(0, 1)
         if not operators:
@@ -328,6 +353,11 @@ def _read(model: "ModelProto") -> tuple[list[_Operator], bool]:
             raise ModelFileError(
                 f"{operator.where}: it does not read what the LSTM operator before it writes, and just that; "
                 "convert the operators one by one"
+            )
+        elif operator.arrays["W"].shape[2] != written.shape[2]:
+            raise ModelFileError(
+                f"{operator.where}: W is for {operator.arrays['W'].shape[2]} inputs, "
+                f"but the operator before it has {written.shape[2]} outputs"
             )
         operators.append(operator)
         T, B = (5, 3) if x is None else x.shape[:2]
@@ -401,7 +431,7 @@ def _operator(
         zip(("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"), node.input, strict=False)
     )
     for key in ("W", "R", "B", "P"):
-        if names.get(key) and names[key] not in constant:
+        if (names.get(key) or key in "WR") and names.get(key) not in constant:
             raise ModelFileError(f"{where}: {key} is not a constant of the model; export it with its weights")
     drawn = np.concatenate([[0], *(probe.ravel() for probe in probes.values())])
     for key in ("initial_h", "initial_c"):
@@ -410,13 +440,28 @@ def _operator(
                 f"{where}: {key} is neither zero nor an input of the model; an LSTM holds no state of its own"
             )
     arrays = {key: values[names[key]] for key in ("W", "R", "B", "P") if names.get(key)}
+    direction = attributes.get("direction", b"forward").decode()
+    if direction not in DIRECTIONS:
+        raise ModelFileError(f"{where}: its direction is one of {', '.join(DIRECTIONS)}, not {direction!r}")
+    D, H, I = DIRECTIONS[direction], (0, *arrays["R"].shape)[-1], (0, *arrays["W"].shape)[-1]
+    H = attributes.get("hidden_size", H)
+    wanted = {"W": (D, 4 * H, I), "R": (D, 4 * H, H), "B": (D, 8 * H), "P": (D, 3 * H)}
+    for key, array in arrays.items():
+        if array.shape != wanted[key] or array.size == 0:
+            raise ModelFileError(
+                f"{where}: {key} has shape {array.shape}, not {wanted[key]} of {direction!r}, "
+                f"{I} inputs and {H} hidden units; export it anew"
+            )
+    clip = attributes.get("clip", math.inf)
+    if not clip > 0:
+        raise ModelFileError(f"{where}: its clip is {clip:g}; a bound is above 0")
     settings = {
-        "hidden_size": arrays["R"].shape[2],
-        "direction": attributes.get("direction", b"forward").decode(),
+        "hidden_size": H,
+        "direction": direction,
         "coupled": attributes.get("input_forget", 0) == 1,
         # The attribute is float32: 0.3, and not what the nearest float32 is as a float64.
-        "activation_clip": float(str(np.float32(attributes.get("clip", math.inf)))),
-        **_activations(where, attributes, len(arrays["W"])),
+        "activation_clip": float(str(np.float32(clip))),
+        **_activations(where, attributes, D),
     }
     return _Operator(where, settings, arrays), attributes.get("layout", 0)
 
@@ -426,6 +471,10 @@ def _activations(where: str, attributes: dict[str, Any], n_directions: int) -> d
     names = [name.decode() for name in attributes.get("activations", [])] or ["Sigmoid", "Tanh", "Tanh"]
     if len(names) == 3:
         names *= n_directions
+    if len(names) != 3 * n_directions:
+        raise ModelFileError(
+            f"{where}: it has {len(names)} activations, {', '.join(names)}; an LSTM has 3 per direction"
+        )
     alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
     ours = {name.lower(): (own, constants) for own, (name, constants) in ACTIVATIONS.items()}
     found = []

@@ -181,6 +181,9 @@ KERNEL, RECURRENT, BIAS = np.zeros((I, 4 * H)), np.zeros((H, 4 * H)), np.zeros(4
     ("layers", "message"),
     [
         ([], "a Keras LSTM has two or three arrays per direction; pass get_weights"),
+        ([[[KERNEL, RECURRENT, BIAS]]], r"each argument is get_weights\(\) of one layer; a list of these"),
+        ([[[KERNEL, RECURRENT, BIAS]] * 2], r"each .* with \*: from_keras\(\*layers\)$"),
+        ([KERNEL, RECURRENT, BIAS], r"each argument is get_weights\(\) of one layer"),
         ([[]], "a Keras LSTM has two or three arrays per direction; pass get_weights"),
         (
             [[np.zeros((I, 3 * H)), np.zeros((H, 3 * H)), np.zeros((2, 3 * H))]],  # a GRU

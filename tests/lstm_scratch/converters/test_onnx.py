@@ -398,6 +398,39 @@ def test_files_that_are_none_are_named(tmp_path):
         from_onnx(tmp_path / "text.onnx")
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(converter, "_arrays", None)  # the work
+    lstm = LSTM(I, H)
+    for overwrite in (False, True):
+        with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
+            to_onnx(lstm, lstm.init(np.random.default_rng(0)), tmp_path, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("left", [0, 40])
+def test_weights_in_a_file_of_their_own_that_is_gone_or_cut_short(tmp_path, monkeypatch, left):
+    lstm = LSTM(I, H)
+    model = to_onnx(lstm, lstm.init(np.random.default_rng(0)))
+    path, weights = tmp_path / "lstm.onnx", tmp_path / "weights.bin"
+    onnx.save(model, path, save_as_external_data=True, location=weights.name, size_threshold=0)
+    assert from_onnx(path)[0] == lstm
+    without = onnx.load(path, load_external_data=False)
+    weights.write_bytes(weights.read_bytes()[:left])
+    if not left:
+        weights.unlink()
+    with pytest.raises(ModelFileError, match=r"lstm\.onnx: .*W_l0.*; copy it again with all its files$"):
+        from_onnx(path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFileError, match=r"^the model's constant 'W_l0' cannot be read \(.*\); pass"):
+        from_onnx(without)
+
+
+@pytest.mark.parametrize(("clip", "back"), [(0.3, 0.3), (1 / 3, 0.33333334), (5, 5.0)])
+def test_a_bound_comes_back_as_float32_has_it(clip, back):
+    lstm = LSTM(I, H, variant=Variant(activation_clip=clip))
+    again, _ = from_onnx(to_onnx(lstm, lstm.init(np.random.default_rng(0))))
+    assert again.variant.activation_clip == back
+
+
 def test_every_activation_has_a_name_in_onnx():
     assert converter.ACTIVATIONS.keys() == activations.ACTIVATIONS.keys()
 
@@ -501,6 +534,58 @@ def test_something_between_two_operators_is_noticed(between):
         from_onnx(model_of(nodes, constants, other=("T", "B", H)))
     nodes[2:] = [operator(1, "y0", {}, second)]
     assert from_onnx(model_of(nodes, constants))[0].num_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("attributes", "changes", "message"),
+    [
+        ({"direction": "sideways"}, {}, "its direction is one of forward, reverse, bidirectional, not"),
+        ({"direction": "bidirectional"}, {}, r"W has shape \(1, 8, 4\), not \(2, 8, 4\) of 'bidirectional'"),
+        ({"hidden_size": 3}, {}, r"W has shape \(1, 8, 4\), not \(1, 12, 4\) of 'forward', 4 inputs and 3"),
+        ({}, {"W": (8, I)}, r"W has shape \(8, 4\), not \(1, 8, 4\) of 'forward', 4 inputs"),
+        ({}, {"W": ()}, r"W has shape \(\), not \(1, 8, 0\)"),
+        ({}, {"W": (2, 8, I)}, r"W has shape \(2, 8, 4\), not \(1, 8, 4\)"),
+        ({}, {"W": (1, 6, I)}, r"W has shape \(1, 6, 4\), not \(1, 8, 4\)"),
+        ({}, {"W": (1, 8, 0)}, r"W has shape \(1, 8, 0\)"),
+        ({"hidden_size": H}, {"R": (1, 8, 3)}, r"R has shape \(1, 8, 3\), not \(1, 8, 2\)"),
+        ({}, {"R": (8, H)}, r"R has shape \(8, 2\), not \(1, 8, 2\)"),
+        ({}, {"B": (1, 8)}, r"B has shape \(1, 8\), not \(1, 16\)"),
+        ({}, {"P": (1, 8)}, r"P has shape \(1, 8\), not \(1, 6\)"),
+        ({}, {"R": None}, "R is not a constant of the model; export it with its weights"),
+        ({"activations": ["Sigmoid", "Tanh"]}, {}, "it has 2 activations, Sigmoid, Tanh; an LSTM has 3"),
+        ({"activations": ["Sigmoid", "Tanh", "Tanh"] * 2}, {}, "it has 6 activations, Sigmoid, "),
+        ({"clip": 0.0}, {}, "its clip is 0; a bound is above 0$"),
+        ({"clip": -1.5}, {}, "its clip is -1.5; a bound is above 0$"),
+        ({"clip": math.nan}, {}, "its clip is nan; a bound is above 0$"),
+    ],
+    ids=str,
+)
+def test_an_operator_that_is_none_is_named(attributes, changes, message):
+    weights = operator_weights(np.random.default_rng(0), I)
+    for name, shape in changes.items():
+        if shape is None:
+            del weights[name]
+        else:
+            weights[name] = np.ones(shape, np.float32)
+    constants = {f"{name}0": array for name, array in weights.items()}
+    with pytest.raises(ModelFileError, match=f"^LSTM operator 0 'lstm0': {message}"):
+        from_onnx(model_of([operator(0, "x", attributes, weights)], constants))
+
+
+def test_inputs_that_do_not_fit_an_operator_are_refused():
+    rng = np.random.default_rng(0)
+    first, second = operator_weights(rng, I), operator_weights(rng, 3)
+    constants = {f"{name}0": array for name, array in first.items()} | {"axis": np.array([1])}
+    constants |= {f"{name}1": array for name, array in second.items()}
+    nodes = [
+        operator(0, "x", {}, first, y="Y0"),
+        helper.make_node("Squeeze", ["Y0", "axis"], ["y0"]),
+        operator(1, "y0", {}, second),
+    ]
+    with pytest.raises(ModelFileError, match=r"^LSTM operator 1 'lstm1': W is for 3 inputs, but .* has 2"):
+        from_onnx(model_of(nodes, constants))
+    with pytest.raises(ModelFileError, match=r"^LSTM operator 0 'lstm0': X has 2 axes, not 3; "):
+        from_onnx(model_of(nodes, constants, x_shape=("T", I)))
 
 
 def test_a_model_without_the_operator_is_refused():
