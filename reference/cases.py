@@ -103,7 +103,8 @@ class Case:
     def _forward(self, arrays: Mapping[str, np.ndarray]) -> tuple[tuple[np.ndarray, ...], Any]:
         rng = None if self.mask_seed is None else np.random.default_rng(self.mask_seed)
         x, h0, c0 = (arrays[name] for name in INPUTS)
-        return self.lstm.forward(dict(arrays), x, h0, c0, self.lengths, rng)
+        params = {name: array for name, array in arrays.items() if name not in INPUTS}
+        return self.lstm.forward(params, x, h0, c0, self.lengths, rng)
 
 
 def draw_case(

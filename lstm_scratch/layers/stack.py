@@ -4,6 +4,7 @@ Letters: T time steps, B batch rows, I inputs, H hidden units, P outputs (H, or 
 D directions (1 or 2), L layers.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -332,7 +333,7 @@ class LSTM:
         Parameters
         ----------
         params : dict
-            As of `forward`.
+            As of `forward`. Names that are none of a layer's are not looked at.
 
         Raises
         ------
@@ -349,8 +350,8 @@ class LSTM:
                 raise ValueError(f"the parameter {name} is missing")
             if params[name].shape != shape:
                 raise ValueError(f"the parameter {name} has shape {params[name].shape}, not {shape}")
-        for name in params.keys() - wanted.keys():
-            if name.endswith(self.suffixes):
+        for name in params:
+            if name not in wanted and re.search(r"_l\d+(_reverse)?$", name):
                 raise ValueError(f"this LSTM has no place for the parameter {name}")
 
     def _sizes(self, suffix: str) -> tuple[int, int, int, Variant]:
