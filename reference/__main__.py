@@ -1,6 +1,9 @@
 """The report: how far every engine is from torch and from the golden vectors, and which teeth are caught.
 
 ``python -m reference [--configurations N] [--recordings DATA] [--json]``; it needs torch (extra `dev`).
+
+The golden vectors were written by engine numpy, after it had agreed with torch and with complex steps. So for
+that engine their row tells that nothing has changed since; for others it is a proof of its own.
 """
 
 import argparse
@@ -14,10 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_scratch.engines import ENGINES
+from lstm_scratch.errors import UserError
+from lstm_scratch.sound import FeatureError
 from reference.golden_vectors import FOLDER, read, worst_error
 from reference.parity import GRADIENTS, VALUES, draw_torch_case, errors
 from reference.teeth import TEETH, catch
 from reference.torch_training import LIMIT, worst_difference
+
+UPDATES = 300
 
 
 class Row(NamedTuple):
@@ -64,6 +71,13 @@ def main() -> int:
     if importlib.util.find_spec("torch") is None:
         print("python -m reference: error: torch is not installed; `make test` installs it", file=sys.stderr)
         return 1
+    training = {}
+    try:  # first, as something may be wrong with the recordings
+        if options.recordings is not None:
+            training = {engine: worst_difference(options.recordings, UPDATES, engine) for engine in ENGINES}
+    except (UserError, FeatureError, OSError) as error:
+        print(f"python -m reference: error: {error}", file=sys.stderr)
+        return 1
     rows = [
         row
         for engine in ENGINES
@@ -73,15 +87,17 @@ def main() -> int:
         )
     ]
     teeth = {tooth.name: [check for check, yes in catch(tooth).items() if yes] for tooth in TEETH}
-    training = None if options.recordings is None else worst_difference(options.recordings)
     if options.json:
         print(json.dumps({"rows": [row._asdict() for row in rows], "teeth": teeth, "training": training}))
     else:
         print(to_text(rows, teeth))
-        if training is not None:
-            print(f"losses of 300 updates in float64, beside torch's: {training:.1e} apart ({LIMIT:.0e})")
-    right = all(row.is_right() for row in rows) and all(teeth.values()) and (training or 0) <= LIMIT
-    return 0 if right else 1
+        for engine, apart in training.items():
+            print(
+                f"losses of {UPDATES} updates in float64, {engine} beside torch: {apart:.1e} ({LIMIT:.0e})"
+                + ("" if apart <= LIMIT else "  WRONG")
+            )
+    right = all(row.is_right() for row in rows) and all(teeth.values())
+    return 0 if right and all(apart <= LIMIT for apart in training.values()) else 1
 
 
 def against_torch(engine: str, dtype: str, configurations: int, seed: int) -> Row:
@@ -161,6 +177,7 @@ def to_text(rows: list[Row], teeth: dict[str, list[str]]) -> str:
         + ("" if row.is_right() else "  WRONG")
         for row in rows
     ]
+    lines += ["golden vectors: written by engine numpy once it had agreed with torch and with complex steps"]
     return "\n".join([*lines, "", f"teeth caught: {sum(map(bool, teeth.values()))} of {len(teeth)}"])
 
 

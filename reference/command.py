@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lstm_scratch.checks import check_number
 from lstm_scratch.errors import SettingError, UserError
 from lstm_scratch.layers.stack import LSTM
 from reference.cases import draw_case
-from reference.gradcheck import LABELS, MAX_ENTRIES, TOLERANCES, Loss, Method, check_gradients
+from reference.gradcheck import LABELS, MAX_ENTRIES, Loss, Method, allowed, check_gradients
 
 
 def gradcheck_lstm(
@@ -42,8 +43,9 @@ def gradcheck_lstm(
     Raises
     ------
     SettingError
-        If a length is not in 0 .. T.
+        If a length is not in 0 .. T, or the seed below 0.
     """
+    check_number("seed", seed, whole=True, at_least=0)
     for length in lengths or ():
         if not 0 <= length <= T:
             raise SettingError(f"a length lies between 0 and the number of steps, {T}, not {length}")
@@ -132,12 +134,13 @@ def gradcheck(
         ``tensors``, one `Comparison` each, with ``right`` and with None for what is not finite;
         ``wrong``, the names of those that are; and what was checked, and how.
     """
-    limit = TOLERANCES[method] if tolerance is None else tolerance
+    limit = allowed(method, tolerance)
     tensors = []
     for comparison in check_gradients(
         loss, arrays, grads, method=method, directions=directions, max_entries=max_entries, seed=seed
     ):
-        numbers = {key: getattr(comparison, key) for key in ("error", "gradient", "numerical")}
+        keys = ("error", "gradient", "numerical", "uncertainty")
+        numbers = {key: getattr(comparison, key) for key in keys}
         finite = {key: number if np.isfinite(number) else None for key, number in numbers.items()}
         tensors.append(asdict(comparison) | finite | {"right": comparison.error <= limit})
     wrong = [tensor["name"] for tensor in tensors if not tensor["right"]]
@@ -157,7 +160,7 @@ def table(result: Mapping[str, Any]) -> str:
     str
         A line for every tensor, and one that sums up.
     """
-    label = LABELS[result["method"]]
+    label, unclear = LABELS[result["method"]], []
     rows = [("tensor", "shape", "worst at", "gradient", label, "relative error", "")]
     for t in result["tensors"]:
         where = f"{t['compared']} directions" if t["index"] is None else str(list(t["index"]))
@@ -166,7 +169,12 @@ def table(result: Mapping[str, Any]) -> str:
             for key, spec in (("gradient", ".9g"), ("numerical", ".9g"), ("error", ".1e"))
         ]
         shape = "x".join(map(str, t["shape"]))
-        rows.append((t["name"], shape, where, *numbers, "ok" if t["right"] else "WRONG"))
+        verdict = "ok" if t["right"] else "WRONG"
+        # None is infinite
+        if t["uncertainty"] is None or t["uncertainty"] > result["tolerance"]:
+            verdict += f", {label} known to {t['uncertainty'] or np.inf:.1e}"
+            unclear.append(t["name"])
+        rows.append((t["name"], shape, where, *numbers, verdict))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     compared = sum(t["compared"] for t in result["tensors"])
@@ -175,4 +183,5 @@ def table(result: Mapping[str, Any]) -> str:
         verdict = f"WRONG by more than {result['tolerance']:g}: {', '.join(result['wrong'])}"
     else:
         verdict = f"all right to {result['tolerance']:g}"
+        verdict += f", or as far as rounding lets one know: {', '.join(unclear)}" if unclear else ""
     return "\n".join([*lines, f"{sum_up}: {verdict}"])

@@ -24,7 +24,7 @@ PEAK_RATE, WEIGHT_DECAY, MAX_NORM, LABEL_SMOOTHING = 4e-3, 0.01, 1.0, 0.1
 LIMIT = 1e-9  # how far two losses may be apart, relative to their size
 
 
-def worst_difference(recordings: Path, updates: int = 300) -> float:
+def worst_difference(recordings: Path, updates: int = 300, engine: str = "numpy") -> float:
     """Train on real features, ours and torch's, in float64, and compare every loss.
 
     Parameters
@@ -33,6 +33,8 @@ def worst_difference(recordings: Path, updates: int = 300) -> float:
         A folder or manifest, as of `read_corpus`. Every fifth recording is used.
     updates : int, default 300
         How many.
+    engine : str, default "numpy"
+        Who computes ours.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def worst_difference(recordings: Path, updates: int = 300) -> float:
     mean, scale = steps.mean(axis=0), steps.std(axis=0)
     sequences = [(sequence - mean) / scale for sequence in sequences]
     rng = np.random.default_rng(0)
-    network = Network(LSTM(steps.shape[1], 24, bidirectional=True), len(classes))
+    network = Network(LSTM(steps.shape[1], 24, bidirectional=True, engine=engine), len(classes))
     batches: list[Batch] = []
     while len(batches) < updates:
         batches += [

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from lstm_scratch.errors import UserError
+from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.lstm import lstm_backward, lstm_forward
+from lstm_scratch.variants import Variant
 from reference import assert_gradients, check_gradients
-from reference.gradcheck import METHODS
+from reference.cases import draw_case
+from reference.gradcheck import METHODS, TOLERANCES
 
 T, B, I, H = 5, 3, 4, 2
 rng = np.random.default_rng(3)
@@ -90,8 +93,9 @@ def test_the_tolerance_is_as_strict_as_the_method_and_never_nan():
     assert_gradients(loss, ARRAYS, slightly, 1e-11, method="complex")
     with pytest.raises(AssertionError, match=r"^bias\[4\]: .*$"):
         assert_gradients(loss, ARRAYS, slightly, method="complex")
-    with pytest.raises(AssertionError):
-        assert_gradients(loss, ARRAYS, right(), np.nan)
+    for tolerance in (np.nan, -1, np.inf, "1e-8"):
+        with pytest.raises(UserError, match="tolerance is a number from 0 on, not"):
+            assert_gradients(loss, ARRAYS, right(), tolerance)
 
 
 def test_a_comparison_tells_the_worst_entry_and_both_numbers():
@@ -287,6 +291,13 @@ def test_names_shapes_and_dtypes_that_do_not_fit_are_refused():
     refused({"x": X}, {"x": X + 0j}, "the gradient of x is complex")
     refused({"x": X}, {"x": X}, "method is one of central, complex, not 'forward'", method="forward")
     refused({"x": X}, {"x": X}, "steps are one number or more", steps=[])
+    refused({"x": X}, {"x": X}, r"steps are one number or more, such as .*, not 1e-05", steps=1e-5)
+    refused({"x": X}, {"x": X}, "seed is a whole number from 0 on, not -1", seed=-1)
+    refused({"x": X}, {"x": "text"}, r"x has shape \(5, 3, 4\), its gradient \(\)")
+    refused({"x": X[0, 0, 0]}, {"x": "text"}, "the gradient of x holds no numbers, but <U4")
+    refused([X], {"x": X}, "the arrays are a dict of arrays, not list")
+    refused({"x": X}, X, "the gradients are a dict of arrays, not ndarray")
+    refused({"x": X, 3: X}, {"x": X}, "the names of the arrays are text, not 3")
     refused({"x": X}, {"x": X}, "a step is a number above 0, not 0", steps=[1e-5, 0])
     refused({"x": X}, {"x": X}, "directions is a whole number above 0, not 0", directions=0)
     refused({"x": X}, {"x": X}, "max_entries is a whole number from 0 on, not -1", max_entries=-1)
@@ -427,3 +438,78 @@ def test_huge_differences_by_a_bad_step_excuse_no_other_tensor(directions):
             1e-4,
             directions=directions,
         )
+
+
+def test_a_method_that_is_none_is_refused_by_name():
+    with pytest.raises(UserError, match="method is one of central, complex, not 'Complex'"):
+        assert_gradients(loss, ARRAYS, right(), method="Complex")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", [0, 3])
+def test_rounding_where_nearly_equal_numbers_are_normalised_is_no_error(method, seed):
+    """The derivative by h0 is a difference of nearly equal numbers, and no check can know it to 1e-8."""
+    case = draw_case(LSTM(4, 1, variant=Variant(layer_norm=True)), seed=seed)
+    settings = {"tolerance": TOLERANCES[method], "method": method}
+    found = {c.name: c for c in check_gradients(case.loss, case.arrays, case.gradients(), **settings)}
+    assert max(c.error for c in found.values()) <= TOLERANCES[method]
+    assert TOLERANCES[method] < found["h0"].uncertainty < 2000 * TOLERANCES[method]
+    assert found["weight_ih_l0"].uncertainty == 0
+    for name, factor in (("h0", 1.001), ("weight_ih_l0", 1 + 1e-6)):
+        wrong = case.gradients()
+        wrong[name] = wrong[name] * factor
+        with pytest.raises(AssertionError, match=f"^{name}"):
+            assert_gradients(case.loss, case.arrays, wrong, method=method)
+
+
+@pytest.mark.parametrize(("method", "off"), [("central", 1e-7), ("complex", 3e-13)])
+@pytest.mark.parametrize("directions", [None, 4])
+def test_a_well_conditioned_loss_excuses_next_to_nothing(method, off, directions):
+    for name, gradient in right().items():
+        wrong = right() | {name: gradient * (1 + off)}
+        found = check_gradients(loss, ARRAYS, wrong, TOLERANCES[method], method=method, directions=directions)
+        for c in found:
+            assert (c.error > TOLERANCES[method]) == (c.name == name)
+            assert c.uncertainty < off
+
+
+def test_a_derivative_that_a_rounding_turns_over_excuses_nothing():
+    """At the kink the slope is 0 or 1: unknown by far more than 1e-4."""
+    x = {"x": np.array([1.0])}
+
+    def kinked(arrays):
+        return (arrays["x"] * (arrays["x"].real >= 1)).sum() + (arrays["x"] ** 2).sum() * 1e-3
+
+    (c,) = check_gradients(kinked, x, {"x": np.array([0.5])})
+    assert c.error > 0.1
+    assert not c.uncertainty < 1e-4
+    with pytest.raises(AssertionError, match="the central difference known to "):
+        assert_gradients(kinked, x, {"x": np.array([0.5])})
+
+
+def test_entries_of_very_different_sizes_have_steps_of_their_own():
+    x = np.array([1e-4, 1.0])
+    assert_gradients(lambda arrays: np.log(arrays["x"]).sum(), {"x": x}, {"x": 1 / x})
+    with pytest.raises(AssertionError, match=r"^x\[0\]"):
+        assert_gradients(lambda arrays: np.log(arrays["x"]).sum(), {"x": x}, {"x": 1 / x * [1 + 1e-7, 1]})
+
+
+def test_a_part_of_the_loss_that_loses_its_imaginary_part_is_refused():
+    def partly(arrays):
+        return (np.abs(arrays["x"]) + 0 * arrays["x"]).sum() + (arrays["x"] ** 2).sum()
+
+    for grads in ({"x": 2 * X}, {"x": 2 * X + np.sign(X)}):
+        with pytest.raises(UserError, match=r"disagree along a direction of x.*loses its imaginary part"):
+            check_gradients(partly, {"x": X}, grads, method="complex")
+    assert_gradients(partly, {"x": X}, {"x": 2 * X + np.sign(X)})
+
+
+def test_a_loss_that_takes_no_complex_numbers_is_refused():
+    def real(arrays):
+        if np.iscomplexobj(arrays["x"]):
+            raise TypeError("no complex128")
+        return (arrays["x"] ** 2).sum()
+
+    assert_gradients(real, {"x": X}, {"x": 2 * X})
+    with pytest.raises(UserError, match=r"does not compute complex numbers.*\"central\".*no complex128"):
+        check_gradients(real, {"x": X}, {"x": 2 * X}, method="complex")

@@ -66,6 +66,25 @@ def test_wrong_arguments_and_a_missing_torch_end_in_one_line(monkeypatch, capsys
     )
 
 
+def test_recordings_that_are_absent_end_in_one_line_before_anything_else(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(report, "against_torch", None)
+    assert run(monkeypatch, "--recordings", str(tmp_path / "absent")) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("python -m reference: error: ")
+    assert "absent: no such file or folder" in err
+
+
+def test_every_engine_trains_beside_torch(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(report, "ENGINES", {"numpy": None})
+    for apart, status in ((1e-12, 0), (1e-8, 1), (float("nan"), 1)):
+        monkeypatch.setattr(report, "worst_difference", lambda path, n, engine, apart=apart: apart)
+        assert run(monkeypatch, "--configurations", "1", "--recordings", str(tmp_path)) == status
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith(f"losses of 300 updates in float64, numpy beside torch: {apart:.1e} (1e-09)")
+        assert last.endswith("WRONG") == bool(status)
+
+
 def test_python_dash_m_runs_it():
     command = [sys.executable, "-m", "reference", "--help"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lstm_scratch.engines import ENGINES
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
 from reference.torch_training import LIMIT, our_losses, torch_losses, worst_difference
@@ -13,9 +14,10 @@ FSDD = Path(__file__).parents[3] / "shared" / "data" / "fsdd"
 
 
 @pytest.mark.skipif(not FSDD.is_dir(), reason=f"needs the recordings in {FSDD}")
-def test_300_updates_on_spoken_digits_give_the_losses_of_torch():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_300_updates_on_spoken_digits_give_the_losses_of_torch(engine):
     assert LIMIT == 1e-9
-    assert worst_difference(FSDD, updates=300) <= LIMIT
+    assert worst_difference(FSDD, updates=300, engine=engine) <= LIMIT
 
 
 def batches():
