@@ -275,6 +275,11 @@ def assert_gradients(
         It names each wrong gradient, its worst entry, and both numbers there.
     UserError
         If names, shapes or dtypes do not fit, or the loss is not what it has to be.
+
+    Warns
+    -----
+    UserWarning
+        If the numerical derivative of a tensor is not known as well as the tolerance asks.
     """
     __tracebackhide__ = True  # pytest shows the caller's line
     limit = allowed(method, tolerance)
@@ -298,6 +303,12 @@ def assert_gradients(
     ]
     if wrong:
         raise AssertionError("\n".join(wrong))
+    for c in comparisons:
+        if c.uncertainty > limit:
+            warnings.warn(
+                f"{c.name} is held to {c.uncertainty:.1e} only: the loss's rounding hides what is less",
+                stacklevel=2,
+            )
 
 
 def _check_settings(steps: Sequence[float], directions: int | None, max_entries: int, seed: int) -> None:

@@ -455,6 +455,8 @@ def test_rounding_where_nearly_equal_numbers_are_normalised_is_no_error(method, 
     assert max(c.error for c in found.values()) <= TOLERANCES[method]
     assert TOLERANCES[method] < found["h0"].uncertainty < 2000 * TOLERANCES[method]
     assert found["weight_ih_l0"].uncertainty == 0
+    with pytest.warns(UserWarning, match=r"h0 is held to \d\.\de-\d+ only: the loss's rounding hides"):
+        assert_gradients(case.loss, case.arrays, case.gradients(), method=method)
     for name, factor in (("h0", 1.001), ("weight_ih_l0", 1 + 1e-6)):
         wrong = case.gradients()
         wrong[name] = wrong[name] * factor

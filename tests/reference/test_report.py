@@ -1,13 +1,17 @@
 """The report that README quotes: it says what is so, and fails where something is not."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import reference.__main__ as report
 from reference.teeth import TEETH, Tooth
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(monkeypatch, *arguments):
@@ -90,3 +94,16 @@ def test_python_dash_m_runs_it():
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith("usage: python -m reference")
+
+
+def test_readme_quotes_the_report_as_it_is(monkeypatch, capsys):
+    """Word for word, but for the numbers, and for every engine."""
+    assert run(monkeypatch, "--configurations", "1") == 0
+    printed = capsys.readouterr().out
+    (quoted,) = re.findall(r"```\n(engine .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    number = re.compile(r" *\d[\d.]*(e[-+]\d+)?")
+    words = [number.sub(" N", line) for line in printed[printed.index("engine ") :].splitlines()]
+    assert [number.sub(" N", line) for line in quoted.splitlines()][:-1] == words
+    assert quoted.splitlines()[-1].startswith(
+        f"losses of {report.UPDATES} updates in float64, numpy beside torch: "
+    )
