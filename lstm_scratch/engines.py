@@ -4,7 +4,9 @@ An engine has the two functions of `lstm.py`, and is told the variant too. What 
 itself, it hands over to `variants.py`.
 """
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +22,10 @@ Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Engine(NamedTuple):
     """A forward and a backward pass.
 
-    ``forward(params, x, h0, c0, lengths, variant, rng)`` returns ``((y, h_n, c_n), cache)`` and
-    ``backward(params, cache, dy, dh_n, dc_n)`` returns ``((dx, dh0, dc0), grads)``, with the shapes
-    of `variant_forward` and `variant_backward`. ``variant`` and ``rng`` go together with a
-    ``weight_hr`` among the parameters, if there is a projection.
+    ``forward(params, x, h0, c0, lengths, variant, rng, inference)`` returns ``((y, h_n, c_n), cache)``
+    and ``backward(params, cache, dy, dh_n, dc_n)`` returns ``((dx, dh0, dc0), grads)``, with the shapes
+    of `variant_forward` and `variant_backward`. A projection shows as ``weight_hr`` among the parameters.
+    For ``inference`` no backward pass is to follow, and the cache may be None.
     """
 
     forward: Callable[..., tuple[Three, Any]]
@@ -38,6 +40,7 @@ def numpy_forward(
     lengths: np.ndarray | None,
     variant: Variant,
     rng: np.random.Generator | None,
+    inference: bool,
 ) -> tuple[Three, LSTMCache | VariantCache]:
     """Run a pass by `lstm.py`, or by `variants.py` where it differs from the plain LSTM.
 
@@ -45,6 +48,8 @@ def numpy_forward(
     ----------
     params, x, h0, c0, lengths, variant, rng : object
         As of `variant_forward`.
+    inference : bool
+        Whether no backward pass is to follow.
 
     Returns
     -------
@@ -84,7 +89,84 @@ def numpy_backward(
     return variant_backward(params, cache, dy, dh_n, dc_n)
 
 
-ENGINES = {"numpy": Engine(numpy_forward, numpy_backward)}
+def numba_forward(
+    params: Params,
+    x: np.ndarray,
+    h0: np.ndarray | None,
+    c0: np.ndarray | None,
+    lengths: np.ndarray | None,
+    variant: Variant,
+    rng: np.random.Generator | None,
+    inference: bool,
+) -> tuple[Three, Any]:
+    """Run a pass by the kernels, or by `numpy_forward` where it differs from the plain LSTM in float32 or 64.
+
+    Parameters
+    ----------
+    params, x, h0, c0, lengths, variant, rng : object
+        As of `variant_forward`.
+    inference : bool
+        Whether no backward pass is to follow.
+
+    Returns
+    -------
+    outputs : tuple of ndarray
+        As of `variant_forward`.
+    cache : KernelCache, LSTMCache or VariantCache
+        What `numba_backward` needs.
+    """
+    arrays = [x, *params.values(), *(state for state in (h0, c0) if state is not None)]
+    is_plain = variant == PLAIN and "weight_hr" not in params
+    if is_plain and x.dtype in (np.float32, np.float64) and all(a.dtype == x.dtype for a in arrays):
+        kernels = _kernels()
+        if kernels is not None:
+            outputs, cache = kernels.lstm_forward(params, x, h0, c0, lengths, keep=not inference)
+            return outputs, cache
+    return numpy_forward(params, x, h0, c0, lengths, variant, rng, inference)
+
+
+def numba_backward(
+    params: Params, cache: Any, dy: np.ndarray, dh_n: np.ndarray | None, dc_n: np.ndarray | None
+) -> tuple[Three, Params]:
+    """Carry the gradient back through a pass of `numba_forward`.
+
+    Parameters
+    ----------
+    params, cache, dy, dh_n, dc_n : object
+        As of `variant_backward`.
+
+    Returns
+    -------
+    inputs : tuple of ndarray
+        As of `variant_backward`.
+    grads : dict
+        As of `variant_backward`.
+    """
+    if isinstance(cache, LSTMCache | VariantCache):
+        return numpy_backward(params, cache, dy, dh_n, dc_n)
+    inputs, grads = _kernels().lstm_backward(params, cache, dy, dh_n, dc_n)
+    return inputs, grads
+
+
+@cache
+def _kernels() -> Any:
+    """Import the kernels when they are first needed: numba takes its time. None, if it is not there."""
+    try:
+        from numba import config
+
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run time
+            raise ImportError("NUMBA_DISABLE_JIT is set")
+        import lstm_scratch.kernels.engine as kernels
+    except ImportError as error:
+        warnings.warn(f"no fast kernels, numpy computes instead: {error}", stacklevel=2)
+        return None
+    return kernels
+
+
+ENGINES = {
+    "numpy": Engine(numpy_forward, numpy_backward),
+    "numba": Engine(numba_forward, numba_backward),
+}
 
 
 def engine_named(name: str) -> Engine:

@@ -99,6 +99,7 @@ class Network:
         x: np.ndarray,
         lengths: np.ndarray,
         rng: np.random.Generator | None = None,
+        inference: bool = False,
     ) -> tuple[np.ndarray, NetworkCache]:
         """Compute the logits of a batch.
 
@@ -112,6 +113,8 @@ class Network:
             Valid steps of each row.
         rng : numpy.random.Generator, optional
             Source of the dropout masks, in training. By default there is no dropout.
+        inference : bool, default False
+            Promise that no backward pass follows.
 
         Returns
         -------
@@ -120,7 +123,9 @@ class Network:
         cache : NetworkCache
             What `backward` needs.
         """
-        (y, _, _), lstm = self.lstm.forward(under("lstm", params), x, lengths=lengths, rng=rng)
+        (y, _, _), lstm = self.lstm.forward(
+            under("lstm", params), x, lengths=lengths, rng=rng, inference=inference
+        )
         pooled, pooling = pooling_forward(
             under("pooling", params), self.pooling, y, lengths, self.lstm.directions
         )

@@ -219,5 +219,5 @@ def predict_logits(network: Network, params: Params, sequences: Sequence[np.ndar
         # Lengths rise, so the last sequence of a batch decides how long its padding makes the others.
         fit = np.arange(1, len(order) + 1) * lengths[order] <= PREDICTION_STEPS
         batch, order = np.split(order, [max(1, int(fit.sum()))])
-        logits[batch], _ = network.forward(params, *pad([sequences[n] for n in batch]))
+        logits[batch], _ = network.forward(params, *pad([sequences[n] for n in batch]), inference=True)
     return logits

@@ -150,6 +150,7 @@ class LSTM:
         c0: np.ndarray | None = None,
         lengths: np.ndarray | None = None,
         rng: np.random.Generator | None = None,
+        inference: bool = False,
     ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], StackCache]:
         """Run the stack over a batch of sequences, or over one.
 
@@ -168,6 +169,8 @@ class LSTM:
             Valid steps of each row, in any order, 0 .. T. By default T.
         rng : numpy.random.Generator, optional
             Source of the dropout masks, in training. By default there is no dropout.
+        inference : bool, default False
+            Promise that no backward pass follows, so that an engine may keep less.
 
         Returns
         -------
@@ -206,6 +209,7 @@ class LSTM:
                     lengths,
                     self.variant,
                     rng,
+                    inference,
                 )
                 outputs.append(reverse_valid(out, lengths) if reverse else out)
                 h_n.append(h)
@@ -255,6 +259,8 @@ class LSTM:
             If a shape does not fit.
         """
         passes, masks, lengths, shapes = cache
+        if None in passes:
+            raise ValueError("that forward pass was for inference: there is nothing to go back by")
         for name, given in (("dy", dy), ("dh_n", dh_n), ("dc_n", dc_n)):
             if given is not None and given.shape != shapes[name]:
                 raise ValueError(f"{name} has shape {given.shape}, not {shapes[name]}")

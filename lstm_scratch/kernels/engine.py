@@ -1,0 +1,179 @@
+"""The two functions of `lstm.py`, fast: rows sorted, weights packed, threads sent out, results unpacked.
+
+Letters: T time steps, B batch rows, N valid steps of all rows together, I inputs, H hidden units, Hp the
+same padded to whole registers of L numbers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstm_scratch.kernels.cpu import lanes
+from lstm_scratch.kernels.layout import Layout
+from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
+from lstm_scratch.kernels.passes import backward, forward, inputs_product, weight_gradients
+from lstm_scratch.kernels.threads import in_parts, thread_count
+from lstm_scratch.params import Params
+
+FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
+WORTH_A_THREAD = 10_000_000  # operations below which waking one costs more than it gains
+CHUNK = 128  # rows of a chunk of the weights' gradients, at least
+ALIGNMENT = 64  # bytes of a cache line
+
+
+@dataclass
+class KernelCache:
+    """All that `lstm_backward` needs of the forward pass."""
+
+    layout: Layout
+    x: np.ndarray  # (N, I)
+    h: np.ndarray  # (B + N, Hp), initial states in front
+    c: np.ndarray  # (B + N, Hp)
+    gates: np.ndarray  # (N, 4 Hp and padding), in blocks of L units, and in a block i, f, g, o
+    spent: bool = False  # whether `gates` holds dz by now: a backward pass writes it over them
+
+
+def lstm_forward(
+    params: Params,
+    x: np.ndarray,
+    h0: np.ndarray | None = None,
+    c0: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
+    num_threads: int | None = None,
+    keep: bool = True,
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], KernelCache | None]:
+    """Run the layer over a batch of sequences, as `lstm_scratch.lstm.lstm_forward` does.
+
+    Parameters
+    ----------
+    params : dict
+        ``weight_ih (4H, I)``, ``weight_hh (4H, H)`` and ``bias (4H,)``, float32 or float64, as all arrays.
+    x : ndarray (T, B, I)
+        Inputs.
+    h0, c0 : ndarray (B, H), optional
+        Hidden and cell state before the first step. By default zero.
+    lengths : ndarray (B,), int, optional
+        Valid steps of each row, in any order, 0 .. T. By default T.
+    num_threads : int, optional
+        As of `thread_count`. The results are the same bits for any number.
+    keep : bool, default True
+        Whether a backward pass is to follow. Without, gates and cells are not kept.
+
+    Returns
+    -------
+    outputs : tuple of ndarray
+        ``y (T, B, H)``, ``h_n (B, H)`` and ``c_n (B, H)``. A row's are the same bits whatever other rows
+        there are.
+    cache : KernelCache or None
+        What `lstm_backward` needs.
+    """
+    (T, B, _), H = x.shape, params["weight_hh"].shape[1]
+    Hp = -(-H // lanes(x.dtype)) * lanes(x.dtype)
+    layout = Layout(lengths, T, B)
+    N = layout.N
+    h, c = _empty(B + N, Hp, x.dtype), _empty(B + N if keep else B, Hp, x.dtype)
+    # An odd number of cache lines per row: rows below each other do not compete for one place in the cache.
+    gates = _empty(N if keep or B < FEW else 0, 4 * Hp + ALIGNMENT // x.itemsize, x.dtype)
+    for state, initial in ((h, h0), (c, c0)):
+        state[:B] = 0
+        if initial is not None:
+            state[:B, :H] = layout.sort(initial)
+    cache = KernelCache(layout, layout.pack(x), h, c, gates)
+    _run(params, cache, keep, num_threads)
+    last_c = layout.last_of(c) if keep else c
+    outputs = layout.pad(h[B:, :H]), layout.unsort(layout.last_of(h)[:, :H]), layout.unsort(last_c[:, :H])
+    return outputs, cache if keep else None
+
+
+def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None) -> None:
+    """Fill the cache from its inputs and initial states."""
+    layout, x, h, c, gates = cache.layout, cache.x, cache.h, cache.c, cache.gates
+    weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+    packed, packed_bias = pack_gates(weight_ih, weight_hh, params["bias"], lanes(x.dtype))
+    few = layout.B < FEW
+    if few:
+        inputs_product(x, packed, packed_bias, gates)
+
+    def work(low: int, high: int) -> None:
+        forward(x, packed, packed_bias, gates, h, c, layout.starts, layout.counts, few, keep, low, high)
+
+    in_parts(work, layout.steps, _parts(2 * layout.N * (weight_ih.size + weight_hh.size), num_threads))
+
+
+def lstm_backward(
+    params: Params,
+    cache: KernelCache,
+    dy: np.ndarray,
+    dh_n: np.ndarray | None = None,
+    dc_n: np.ndarray | None = None,
+    num_threads: int | None = None,
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], Params]:
+    """Carry a loss's gradient back through every step, as `lstm_scratch.lstm.lstm_backward` does.
+
+    Parameters
+    ----------
+    params : dict
+        The parameters given to `lstm_forward`.
+    cache : KernelCache
+        What `lstm_forward` returned. The gates' gradients are written over the gates, to save memory: a
+        second backward pass from one cache does the forward pass again first.
+    dy : ndarray (T, B, H)
+        Gradient of the loss with respect to ``y``.
+    dh_n, dc_n : ndarray (B, H), optional
+        Gradients with respect to ``h_n`` and ``c_n``. By default zero.
+    num_threads : int, optional
+        As of `thread_count`. The results are the same bits for any number.
+
+    Returns
+    -------
+    inputs : tuple of ndarray
+        ``dx (T, B, I)``, zero at the padding, ``dh0 (B, H)`` and ``dc0 (B, H)``.
+    grads : dict
+        Gradients of the parameters, under their names.
+    """
+    if cache.spent:
+        _run(params, cache, True, num_threads)
+    cache.spent = True
+    layout, x, h, c, gates = cache.layout, cache.x, cache.h, cache.c, cache.gates
+    weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+    dtype, (N, I), H, Hp, B = x.dtype, x.shape, weight_hh.shape[1], h.shape[1], layout.B
+    L = lanes(dtype)
+    packed_hh, packed_ih = pack_columns(weight_hh, L), pack_columns(weight_ih, L)
+    dh, dc, dh0 = _empty(N, Hp, dtype), np.zeros((B, Hp), dtype), np.zeros((B, Hp), dtype)
+    dh[:, :H] = layout.pack(dy)
+    dh[:, H:] = 0
+    if dh_n is not None:
+        layout.add_to_last(dh[:, :H], dh0[:, :H], dh_n)
+    if dc_n is not None:
+        dc[:, :H] = layout.sort(dc_n)
+    dx = _empty(N, -(-I // L) * L, dtype)
+    parts = _parts(4 * N * (weight_ih.size + weight_hh.size), num_threads)
+    starts, counts = layout.starts, layout.counts
+
+    def carry_back(low: int, high: int) -> None:
+        backward(dh, packed_hh, packed_ih, gates, h, c, dc, dh0, dx, starts, counts, low, high)
+
+    in_parts(carry_back, layout.steps, parts)
+    sums = np.zeros((I + H + 1, 4 * Hp + ALIGNMENT // dtype.itemsize), dtype)
+    h_prev = h[:N] if layout.whole else h[layout.before]
+
+    def sum_up(low: int, high: int) -> None:
+        weight_gradients(x, h_prev, gates, sums, L, max(CHUNK, H), low, high)
+
+    in_parts(sum_up, np.ones(Hp // L), parts)
+    names = ("weight_ih", "weight_hh", "bias")
+    grads = dict(zip(names, unpack_weights(sums, I, H, L), strict=True))
+    return (layout.pad(dx[:, :I]), layout.unsort(dh0[:, :H]), layout.unsort(dc[:, :H])), grads
+
+
+def _parts(operations: int, num_threads: int | None) -> int:
+    """Tell in how many parts to do a piece of work."""
+    return thread_count(num_threads) if operations > WORTH_A_THREAD else 1
+
+
+def _empty(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+    """Allocate an array that begins at a cache line."""
+    n_bytes = rows * columns * dtype.itemsize
+    raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + n_bytes].view(dtype).reshape(rows, columns)

@@ -1,0 +1,387 @@
+"""The register tile: a block of a matrix product that stays in registers, and what is done to it there.
+
+    sums[r, v] = init[r, v] + sum_k left[r, k] * right[k, v]        r < rows, v < vectors of L columns
+
+A product of matrices is limited by loads: two numbers for each multiplication. A block of rows x vectors sums
+loads rows + vectors and multiplies rows * vectors times with it, so the block is as large as the registers
+allow. What follows the sums, the epilogue, happens while they are still in registers: the gates' mathematics
+costs no trip to memory.
+
+`right` is packed beforehand, so that the vectors of one k lie side by side. Every sum is taken in the order
+of k, one fused multiply-add after the other, whatever the size of the block: a row's result has the same bits
+whichever rows are computed with it.
+
+numba cannot be talked into this by loops, so the instructions are written for LLVM directly, by about a
+hundred lines here. Each of the names at the end is an operation that jitted code calls with a `Tile`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from lstm_scratch.kernels.cpu import REGISTERS
+from lstm_scratch.kernels.vectors import Kind, Vector, call, sigmoid, tanh
+
+I64, I32 = ir.IntType(64), ir.IntType(32)
+CACHE_LINE = 64  # bytes
+
+# Rows of a block by its width in vectors, the largest first: its sums, all of the smaller side and one of the
+# other have to fit into the registers. One sum more, and it lives in memory at half the speed.
+ROWS = (
+    {8: (2, 1), 4: (6, 4, 2, 1), 1: (8, 4, 2, 1)}
+    if REGISTERS.number == 32
+    else {8: (1,), 4: (3, 2, 1), 1: (8, 4, 2, 1)}
+)
+
+
+class Tile(NamedTuple):
+    """What an operation works on: addresses in bytes, strides in elements."""
+
+    rows: Any
+    right: Any
+    right_stride: Any  # from one k to the next
+    init: Any  # where the sums begin; its stride is 0 where all rows begin alike
+    init_stride: Any
+    left: Any
+    left_stride: Any
+    n_left: Any  # how many k
+    left2: Any  # a second left side, whose right side lies behind the first one's
+    left2_stride: Any
+    n_left2: Any
+    panel: Any  # from four vectors of the right side to the next four
+    out: Any
+    out_stride: Any  # also of the cells
+    gates: Any
+    gates_stride: Any
+    c_prev: Any
+    c: Any
+    dc: Any
+
+
+@njit
+def tile(
+    rows,
+    right,
+    right_stride,
+    init,
+    init_stride,
+    left=0,
+    left_stride=0,
+    n_left=0,
+    left2=0,
+    left2_stride=0,
+    n_left2=0,
+    panel=0,
+    out=0,
+    out_stride=0,
+    gates=0,
+    gates_stride=0,
+    c_prev=0,
+    c=0,
+    dc=0,
+):  # numba knows no defaults of a NamedTuple
+    """Make a `Tile` by names."""
+    return Tile(
+        rows,
+        right,
+        right_stride,
+        init,
+        init_stride,
+        left,
+        left_stride,
+        n_left,
+        left2,
+        left2_stride,
+        n_left2,
+        panel,
+        out,
+        out_stride,
+        gates,
+        gates_stride,
+        c_prev,
+        c,
+        dc,
+    )
+
+
+class _Emitter:
+    """Writes instructions for one kind of numbers."""
+
+    def __init__(self, builder: Any, kind: Kind) -> None:
+        self.b, self.kind = builder, kind
+
+    def number(self, value: int) -> ir.Constant:
+        """Write a whole number."""
+        return ir.Constant(I64, value)
+
+    def address(self, base: Any, elements: Any) -> Any:
+        """Give base + elements, in bytes."""
+        if isinstance(elements, int):
+            return base if elements == 0 else self.b.add(base, self.number(elements * self.kind.n_bytes))
+        return self.b.add(base, self.b.mul(elements, self.number(self.kind.n_bytes)))
+
+    def row(self, base: Any, stride: Any, r: int) -> Any:
+        """Give the address of a row."""
+        return base if r == 0 else self.address(base, self.b.mul(stride, self.number(r)))
+
+    def load(self, address: Any, vector: int = 0) -> Vector:
+        """Load the vector that lies so many vectors behind an address."""
+        address = self.address(address, vector * self.kind.lanes)
+        pointer = self.b.inttoptr(address, self.kind.vector.as_pointer())
+        return Vector(self.b, self.kind, self.b.load(pointer, align=self.kind.n_bytes))
+
+    def store(self, value: Vector, address: Any, vector: int = 0) -> None:
+        """Store it there."""
+        address = self.address(address, vector * self.kind.lanes)
+        pointer = self.b.inttoptr(address, self.kind.vector.as_pointer())
+        self.b.store(value.value, pointer, align=self.kind.n_bytes)
+
+    def broadcast(self, address: Any) -> Any:
+        """Load one number into all lanes."""
+        number = self.b.load(self.b.inttoptr(address, self.kind.scalar.as_pointer()))
+        undefined = ir.Constant(self.kind.vector, ir.Undefined)
+        first = self.b.insert_element(undefined, number, ir.Constant(I32, 0))
+        lanes = ir.Constant(ir.VectorType(I32, self.kind.lanes), [0] * self.kind.lanes)
+        return self.b.shuffle_vector(first, undefined, lanes)
+
+    def prefetch(self, address: Any, write: bool = False) -> None:
+        """Ask for a cache line that will be needed soon."""
+        pointer = ir.IntType(8).as_pointer()
+        signature = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
+        name = "llvm.prefetch.p0"
+        function = self.b.module.globals.get(name) or ir.Function(self.b.module, signature, name)
+        flags = [ir.Constant(I32, flag) for flag in (int(write), 3, 1)]
+        self.b.call(function, [self.b.inttoptr(address, pointer), *flags])
+
+    def count(self, n: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+        """Loop k = 0 .. n - 1, carrying values from one turn to the next."""
+        b = self.b
+        before = b.block
+        loop, done = b.append_basic_block("k"), b.append_basic_block("k_done")
+        b.cbranch(b.icmp_signed(">", n, self.number(0)), loop, done)
+        b.position_at_end(loop)
+        k = b.phi(I64)
+        k.add_incoming(self.number(0), before)
+        inside = [b.phi(value.type) for value in carried]
+        result = body(k, inside)
+        following = b.add(k, self.number(1))
+        k.add_incoming(following, b.block)
+        for phi, start, end in zip(inside, carried, result, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(end, b.block)
+        last = b.block
+        b.cbranch(b.icmp_signed("<", following, n), loop, done)
+        b.position_at_end(done)
+        after = [b.phi(value.type) for value in carried]
+        for phi, start, end in zip(after, carried, result, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(end, last)
+        return after
+
+
+def _product(
+    e: _Emitter, t: Tile, rows: int, vectors: int, transposed: bool, at_k: Callable[[Any], None], late: bool
+) -> dict[tuple[int, int], Vector]:
+    """Emit the sums."""
+    b, kind = e.b, e.kind
+    places = [(r, v) for r in range(rows) for v in range(vectors)]
+    zero = kind.constant(0.0)
+    first = [zero if late else e.load(e.row(t.init, t.init_stride, r), v).value for r, v in places]
+    fused = f"llvm.fma.{kind.suffix}"
+
+    def accumulate(sums: list[Any], left: Any, stride: Any, n: Any, right: Any) -> list[Any]:
+        starts = [e.address(left, r) if transposed else e.row(left, stride, r) for r in range(rows)]
+
+        def body(k: Any, sums: list[Any]) -> list[Any]:
+            offset = b.mul(k, stride) if transposed else k
+            line = e.address(right, b.mul(k, t.right_stride))
+            lines = [line] + [
+                e.address(line, b.mul(t.panel, e.number(j))) for j in range(1, (vectors + 3) // 4)
+            ]
+            after: dict[tuple[int, int], Any] = {}
+            of = dict(zip(places, sums, strict=True))
+
+            def numbers(r: int) -> Any:
+                return e.broadcast(e.address(starts[r], offset))
+
+            def weights(v: int) -> Any:
+                return e.load(lines[v // 4], v % 4).value
+
+            # The smaller operand stays in registers, the other one streams by: sums + 1 + the smaller one.
+            if vectors <= rows:
+                held = [weights(v) for v in range(vectors)]
+                for r in range(rows):
+                    number = numbers(r)
+                    for v in range(vectors):
+                        after[r, v] = call(b, fused, kind.vector, [number, held[v], of[r, v]])
+            else:
+                held = [numbers(r) for r in range(rows)]
+                for v in range(vectors):
+                    weight = weights(v)
+                    for r in range(rows):
+                        after[r, v] = call(b, fused, kind.vector, [held[r], weight, of[r, v]])
+            at_k(k)
+            return [after[place] for place in places]
+
+        return e.count(n, sums, body)
+
+    sums = accumulate(first, t.left, t.left_stride, t.n_left, t.right)
+    if not transposed:
+        behind = e.address(t.right, b.mul(t.n_left, t.right_stride))
+        sums = accumulate(sums, t.left2, t.left2_stride, t.n_left2, behind)
+    result = {place: Vector(b, kind, value) for place, value in zip(places, sums, strict=True)}
+    if late:
+        result = {(r, v): x + e.load(e.row(t.init, t.init_stride, r), v) for (r, v), x in result.items()}
+    return result
+
+
+def _emit_store(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
+    """Write ``out = sums``."""
+    sums = _product(e, t, rows, vectors, False, lambda k: None, late=False)
+    for (r, v), x in sums.items():
+        e.store(x, e.row(t.out, t.out_stride, r), v)
+
+
+def _emit_store_transposed(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
+    """Write ``out = sums``, where left is read by columns and `init` is added last."""
+    sums = _product(e, t, rows, vectors, True, lambda k: None, late=True)
+    for (r, v), x in sums.items():
+        e.store(x, e.row(t.out, t.out_stride, r), v)
+
+
+def _emit_gates(e: _Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> None:
+    """Forward: the sums are z of `vectors` / 4 blocks of hidden units; out = h."""
+    if keep:  # the lines that will be written
+        for r in range(rows):
+            for j in range(vectors * e.kind.lanes * e.kind.n_bytes // 64):
+                e.prefetch(e.address(e.row(t.gates, t.gates_stride, r), j * 64 // e.kind.n_bytes), write=True)
+    z = _product(e, t, rows, vectors, False, lambda k: None, late=False)
+    for r in range(rows):
+        c_prev, c_next, h = (e.row(a, t.out_stride, r) for a in (t.c_prev, t.c, t.out))
+        for block in range(vectors // 4):
+            z_i, z_f, z_g, z_o = (z[r, 4 * block + gate] for gate in range(4))
+            i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
+            c = f * e.load(c_prev, block) + i * g
+            e.store(c, c_next, block)
+            e.store(o * tanh(c), h, block)
+            if keep:
+                for n, gate in enumerate((i, f, g, o)):
+                    e.store(gate, e.row(t.gates, t.gates_stride, r), 4 * block + n)
+
+
+def _emit_dgates(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
+    """Backward: the sums are dh of `vectors` blocks of hidden units; gates become dz in place."""
+    b = e.b
+    lines = 4 * vectors * e.kind.lanes * e.kind.n_bytes // 64  # of gates, per row
+
+    def fetch(k: Any) -> None:  # a line per k of what the epilogue will read
+        row, line = b.sdiv(k, e.number(lines)), b.srem(k, e.number(lines))
+        address = e.address(t.gates, b.mul(row, t.gates_stride))
+        e.prefetch(e.address(address, b.mul(line, e.number(64 // e.kind.n_bytes))))
+
+    for r in range(rows):
+        for base, stride in ((t.c_prev, t.out_stride), (t.init, t.init_stride)):
+            for j in range(max(1, vectors * e.kind.lanes * e.kind.n_bytes // 64)):
+                e.prefetch(e.address(e.row(base, stride, r), j * 64 // e.kind.n_bytes))
+    dh = _product(e, t, rows, vectors, False, fetch, late=True)
+    for r in range(rows):
+        gates = e.row(t.gates, t.gates_stride, r)
+        c_prev, c, dc_row = (e.row(a, t.out_stride, r) for a in (t.c_prev, t.c, t.dc))
+        for v in range(vectors):
+            i, f, g, o = (e.load(gates, 4 * v + n) for n in range(4))
+            tanh_c = tanh(e.load(c, v))
+            dc = e.load(dc_row, v) + dh[r, v] * o * (1.0 - tanh_c * tanh_c)
+            dz_i = dc * g * i * (1.0 - i)
+            dz_f = dc * e.load(c_prev, v) * f * (1.0 - f)
+            dz_g = dc * i * (1.0 - g * g)
+            dz_o = dh[r, v] * tanh_c * o * (1.0 - o)
+            for n, dz in enumerate((dz_i, dz_f, dz_g, dz_o)):
+                e.store(dz, gates, 4 * v + n)
+            e.store(dc * f, dc_row, v)
+
+
+def _column(
+    name: str, vectors: int, emit: Callable[[_Emitter, Tile, int, int], None], transposed: bool = False
+) -> Any:
+    """Make an intrinsic that works down all rows, tile by tile."""
+    heights = ROWS[vectors]
+
+    def define(function: Any, kind: Kind) -> None:
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        t = Tile(*function.args)
+        entry, loop, done = (function.append_basic_block(part) for part in ("entry", "rows", "end"))
+        b = ir.IRBuilder(entry)
+        b.cbranch(b.icmp_signed(">", t.rows, ir.Constant(I64, 0)), loop, done)
+        b.position_at_end(loop)
+        r = b.phi(I64)
+        r.add_incoming(ir.Constant(I64, 0), entry)
+        left = b.sub(t.rows, r)
+        e = _Emitter(b, kind)
+        for height in heights:
+            take, skip = b.append_basic_block("take"), b.append_basic_block("skip")
+            fits = b.icmp_signed(">=", left, e.number(height))
+            b.cbranch(fits, take, skip)
+            b.position_at_end(take)
+
+            def moved(base: Any, stride: Any) -> Any:
+                return e.address(base, b.mul(r, stride))
+
+            here = t._replace(
+                init=moved(t.init, t.init_stride),
+                left=moved(t.left, e.number(1) if transposed else t.left_stride),
+                left2=moved(t.left2, t.left2_stride),
+                out=moved(t.out, t.out_stride),
+                gates=moved(t.gates, t.gates_stride),
+                c_prev=moved(t.c_prev, t.out_stride),
+                c=moved(t.c, t.out_stride),
+                dc=moved(t.dc, t.out_stride),
+            )
+            emit(e, here, height, vectors)
+            following = b.add(r, e.number(height))
+            r.add_incoming(following, b.block)
+            b.cbranch(b.icmp_signed("<", following, t.rows), loop, done)
+            b.position_at_end(skip)
+        b.unreachable()
+        ir.IRBuilder(done).ret_void()
+
+    @intrinsic
+    def run(context: Any, array: Any, tile: Any) -> Any:
+        kind = Kind(np.dtype(str(array.dtype)))
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            full = f"lstm_{name}_{vectors}_{kind.suffix}"
+            function = builder.module.globals.get(full)
+            if function is None:
+                function_type = ir.FunctionType(ir.VoidType(), [I64] * len(Tile._fields))
+                function = ir.Function(builder.module, function_type, full)
+                define(function, kind)
+            fields = [
+                context.cast(builder, builder.extract_value(values[1], n), of, types.intp)
+                for n, of in enumerate(signature.args[1].types)
+            ]
+            builder.call(function, fields)
+            return context.get_dummy_value()
+
+        return types.void(array, tile), codegen
+
+    return run
+
+
+gates_4 = _column("gates", 4, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=False))
+gates_8 = _column("gates", 8, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=False))
+gates_and_keep_4 = _column(
+    "gates_and_keep", 4, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=True)
+)
+gates_and_keep_8 = _column(
+    "gates_and_keep", 8, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=True)
+)
+dgates_1 = _column("dgates", 1, _emit_dgates)
+dgates_4 = _column("dgates", 4, _emit_dgates)
+store_1 = _column("store", 1, _emit_store)
+store_4 = _column("store", 4, _emit_store)
+store_transposed_4 = _column("store_transposed", 4, _emit_store_transposed, transposed=True)
