@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from lstm_scratch.activations import ACTIVATIONS
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
-from lstm_scratch.engines import ENGINES
+from lstm_scratch.engines import ENGINES, warm_up
 from lstm_scratch.errors import UserError
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
 from lstm_scratch.files import check_writable
@@ -182,6 +183,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("info", _info, "Tell what is in MODEL.")
     sub.add_argument("model", metavar="MODEL", type=Path)
+
+    command("warmup", _warm_up, "Compile the fast kernels now, and not when they are first needed.")
 
     sub = command("gradcheck", _gradcheck, "Prove the gradients of our LSTM, or of a layer of yours.")
     sub.add_argument(
@@ -475,6 +478,14 @@ def _info(options: argparse.Namespace) -> None:
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
 
     _print(options, about, show)
+
+
+def _warm_up(options: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    folder = warm_up()
+    seconds = time.perf_counter() - start
+    result = {"folder": folder, "seconds": seconds}
+    _print(options, result, lambda: print(f"kernels compiled in {seconds:.1f} s, kept in {folder}"))
 
 
 def _gradcheck(options: argparse.Namespace) -> int:

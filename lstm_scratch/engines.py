@@ -4,6 +4,7 @@ An engine has the two functions of `lstm.py`, and is told the variant too. What 
 itself, it hands over to `variants.py`.
 """
 
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_scratch.errors import SettingError
-from lstm_scratch.lstm import LSTMCache, lstm_backward, lstm_forward
+from lstm_scratch.errors import SettingError, UserError
+from lstm_scratch.lstm import LSTMCache, lstm_backward, lstm_forward, lstm_init
 from lstm_scratch.params import Params
 from lstm_scratch.variants import PLAIN, Variant, VariantCache, variant_backward, variant_forward
 
@@ -157,10 +158,49 @@ def _kernels() -> Any:
         if config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run time
             raise ImportError("NUMBA_DISABLE_JIT is set")
         import lstm_scratch.kernels.engine as kernels
+        from lstm_scratch.kernels.jit import cache_folder, is_compiled
     except ImportError as error:
         warnings.warn(f"no fast kernels, numpy computes instead: {error}", stacklevel=2)
         return None
+    if not is_compiled():
+        kept = (
+            f"they are kept in {cache_folder()}"
+            if cache_folder()
+            else "in every process: ~/.cache is read-only"
+        )
+        print(f"lstm-scratch: compiling its kernels, which takes some seconds; {kept}", file=sys.stderr)
     return kernels
+
+
+def warm_up() -> str:
+    """Compile the kernels, so that nobody has to wait for it later.
+
+    Returns
+    -------
+    str
+        Where they are kept.
+
+    Raises
+    ------
+    UserError
+        If there are none here, or they cannot be kept.
+    """
+    kernels = _kernels()
+    if kernels is None:
+        raise UserError("there is no working numba here: pip install numba, and unset NUMBA_DISABLE_JIT")
+    for dtype in (np.float32, np.float64):
+        params = {
+            name: array.astype(dtype) for name, array in lstm_init(np.random.default_rng(0), 2, 3).items()
+        }
+        for B in (1, 8):  # few rows take another way
+            for keep in (False, True):
+                (y, _, _), cache = kernels.lstm_forward(params, np.zeros((2, B, 2), dtype), keep=keep)
+            kernels.lstm_backward(params, cache, y)
+    from lstm_scratch.kernels.jit import cache_folder
+
+    if cache_folder() is None:
+        raise UserError("nothing can be written in ~/.cache; set XDG_CACHE_HOME to a folder where it can")
+    return str(cache_folder())
 
 
 ENGINES = {

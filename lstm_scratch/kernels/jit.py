@@ -1,9 +1,64 @@
-"""How everything here is compiled, in one place."""
+"""How everything here is compiled, in one place, and where the result is kept.
 
+numba keeps compiled functions on disk, and looks at a function's own file to tell whether they are still
+right. Ours are made of several files, so the folder has a name that depends on all of them, on the versions
+of numba and of this package, and on the CPU. What is in it is never stale, only unused.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from numba import njit
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+from numba import config, njit
+
+from lstm_scratch.version import __version__
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Tell where compiled functions are kept.
+
+    Returns
+    -------
+    path or None
+        A folder below ``$XDG_CACHE_HOME``, or else ``~/.cache``. None where nothing can be written
+        there: then each process compiles anew.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    named = (config.CPU_NAME, config.CPU_FEATURES)  # type: ignore[attr-defined]  # made at run time
+    target = named if any(named) else (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    versions = (__version__, numba.__version__, llvmlite.__version__, sys.version)
+    key = hashlib.sha256(repr((versions, target)).encode())
+    for source in sources:
+        key.update(source.read_bytes())
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = base / "lstm-scratch" / f"kernels-{key.hexdigest()[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # read-only, or there is no home
+        return None
+    return folder
+
+
+def is_compiled() -> bool:
+    """Tell whether some process has compiled the kernels before.
+
+    Returns
+    -------
+    bool
+        Whether anything is kept.
+    """
+    folder = cache_folder()
+    return folder is not None and any(folder.rglob("*.nbi"))
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -21,4 +76,12 @@ def jit(function: Callable[..., Any]) -> Any:
     numba.core.dispatcher.Dispatcher
         The compiled function.
     """
-    return njit(error_model="numpy", nogil=True)(function)
+    folder = cache_folder()
+    if folder is None:
+        return njit(error_model="numpy", nogil=True)(function)
+    before = config.CACHE_DIR  # type: ignore[attr-defined]  # made at run time
+    config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    try:
+        return njit(error_model="numpy", nogil=True, cache=True)(function)
+    finally:
+        config.CACHE_DIR = before  # type: ignore[attr-defined]

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from lstm_scratch.kernels.cpu import REGISTERS
+from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.vectors import Kind, Vector, call, sigmoid, tanh
 
 I64, I32 = ir.IntType(64), ir.IntType(32)
@@ -62,7 +63,7 @@ class Tile(NamedTuple):
     dc: Any
 
 
-@njit
+@jit
 def tile(
     rows,
     right,
