@@ -11,7 +11,7 @@ import numpy as np
 from lstm_scratch.kernels.cpu import lanes
 from lstm_scratch.kernels.layout import Layout
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
-from lstm_scratch.kernels.passes import backward, forward, inputs_product, weight_gradients
+from lstm_scratch.kernels.passes import backward, forward, inputs_product, product, weight_gradients
 from lstm_scratch.kernels.threads import in_parts, thread_count
 from lstm_scratch.params import Params
 
@@ -151,9 +151,10 @@ def lstm_backward(
     starts, counts = layout.starts, layout.counts
 
     def carry_back(low: int, high: int) -> None:
-        backward(dh, packed_hh, packed_ih, gates, h, c, dc, dh0, dx, starts, counts, low, high)
+        backward(dh, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high)
 
     in_parts(carry_back, layout.steps, parts)
+    in_parts(lambda low, high: product(gates, packed_ih, dx, low, high), np.ones(N), parts)
     sums = np.zeros((I + H + 1, 4 * Hp + ALIGNMENT // dtype.itemsize), dtype)
     h_prev = h[:N] if layout.whole else h[layout.before]
 

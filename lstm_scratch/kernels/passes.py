@@ -117,8 +117,8 @@ def inputs_product(x, packed, packed_bias, gates):
 
 
 @jit
-def backward(dy, packed_hh, packed_ih, gates, h, c, dc, dh0, dx, starts, counts, low, high):
-    """Turn gates into dz, dc from the gradient of the last cells into that of the first; write dx and dh0.
+def backward(dy, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high):
+    """Turn gates into dz, and dc from the gradient of the last cells into that of the first; write dh0.
 
     `dy (N, Hp)` holds the gradient of each row's last output, too.
     """
@@ -166,29 +166,28 @@ def backward(dy, packed_hh, packed_ih, gates, h, c, dc, dh0, dx, starts, counts,
                     else:
                         dgates_1(dy, args)
                         column += L
-        product(gates, here, rows, packed_ih, dx, here)
     if T > 0 and counts[0] > low:
-        product(gates, low, min(high, counts[0]) - low, packed_hh, dh0, low)
+        product(gates, packed_hh, dh0, low, min(high, counts[0]))
 
 
 @jit
-def product(left, left_row, rows, packed, out, out_row):
-    """Compute ``out[out_row:][:rows] = left[left_row:][:rows] @`` what `pack_columns` packed."""
+def product(left, packed, out, low, high):
+    """Compute ``out[low:high] = left[low:high] @`` what `pack_columns` packed."""
     S, columns = out.itemsize, out.shape[1]
     _, K, W = packed.shape
     zero = np.zeros(W, out.dtype)
     column = 0
     while column < columns:
         args = tile(
-            rows,
+            high - low,
             right=packed.ctypes.data + S * (column // W * K * W + column % W),
             right_stride=W,
             init=zero.ctypes.data,
             init_stride=0,
-            left=left.ctypes.data + S * left_row * left.shape[1],
+            left=left.ctypes.data + S * low * left.shape[1],
             left_stride=left.shape[1],
             n_left=K,
-            out=out.ctypes.data + S * (out_row * columns + column),
+            out=out.ctypes.data + S * (low * columns + column),
             out_stride=columns,
         )
         if columns - column >= W and column % W == 0:
