@@ -24,7 +24,7 @@ class Layout:
             self.counts, self.starts, self.N = np.full(T, B), B * np.arange(T), T * B
             self.steps = np.full(B, T)
             return
-        lengths = np.asarray(lengths)
+        lengths = np.asarray(lengths, np.intp)  # unsigned ones have no negatives to sort by
         self.order = np.argsort(-lengths, kind="stable")  # the longest first
         self.steps = lengths[self.order]
         self.counts = (self.steps > np.arange(T)[:, None]).sum(axis=1)

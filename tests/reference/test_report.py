@@ -103,7 +103,7 @@ def test_readme_quotes_the_report_as_it_is(monkeypatch, capsys):
     (quoted,) = re.findall(r"```\n(engine .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     number = re.compile(r" *\d[\d.]*(e[-+]\d+)?")
     words = [number.sub(" N", line) for line in printed[printed.index("engine ") :].splitlines()]
-    assert [number.sub(" N", line) for line in quoted.splitlines()][:-1] == words
-    assert quoted.splitlines()[-1].startswith(
-        f"losses of {report.UPDATES} updates in float64, numpy beside torch: "
-    )
+    lines = quoted.splitlines()
+    assert [number.sub(" N", line) for line in lines[: len(words)]] == words
+    for line, engine in zip(lines[len(words) :], report.ENGINES, strict=True):
+        assert line.startswith(f"losses of {report.UPDATES} updates in float64, {engine} beside torch: ")
