@@ -68,6 +68,8 @@ class SequenceClassifier(Estimator):
     patience : int, optional
         Epochs without a better validation loss after which training stops. By default a quarter of
         the epochs, at least 5.
+    engine : {"numpy", "numba"}, default "numpy"
+        Who computes the LSTM: plain numpy, or the compiled kernels.
     random_state : int, default 0
         Seed of everything that is drawn: the same seed gives the same bits.
     verbose : bool, default False
@@ -109,6 +111,7 @@ class SequenceClassifier(Estimator):
     class_weight: ClassWeight = None
     validation_fraction: float = 0.1
     patience: int | None = None
+    engine: str = "numpy"
     random_state: int = 0
     verbose: bool = False
 
@@ -395,6 +398,7 @@ class SequenceClassifier(Estimator):
             num_layers=self.num_layers,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
+            engine=self.engine,
         )
         return Network(lstm, n_classes, self.pooling, self.dropout)
 

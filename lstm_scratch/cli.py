@@ -321,6 +321,9 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         help="epochs without improvement after which it ends (default: a quarter of the epochs, at least 5)",
     )
     group.add_argument(
+        "--engine", choices=ENGINES, default=DEFAULTS.engine, help="who computes the LSTM: numba is faster"
+    )
+    group.add_argument(
         "--bidirectional", action=argparse.BooleanOptionalAction, default=True, help="read backwards too"
     )
     group.add_argument(

@@ -52,8 +52,9 @@ def thread_count(num_threads: int | None = None) -> int:
         text = os.environ.get(VARIABLE)
         if text is None:
             return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        num_threads = int(text) if text.strip().isdecimal() else -1
-        check_number(VARIABLE, num_threads, whole=True, above=0)
+        number = int(text) if text.strip().isdecimal() else 0
+        check_number(VARIABLE, number or text, whole=True, above=0)  # refused as it was written
+        return number
     check_number("num_threads", num_threads, whole=True, above=0)
     return num_threads
 
@@ -70,7 +71,7 @@ def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) ->
     parts : int
         How many parts, at the most.
     """
-    if parts == 1:
+    if parts == 1 or len(costs) == 0:
         work(0, len(costs))
         return
     first, *others = pairwise(bounds_of(costs, parts).tolist())

@@ -164,6 +164,7 @@ OPTIONS = {
     "--num-layers": ("num_layers", 2),
     "--dropout": ("dropout", 0.25),
     "--forget-bias": ("forget_bias", 1.5),
+    "--engine": ("engine", "numba"),
     "--batch-size": ("batch_size", 7),
     "--learning-rate": ("learning_rate", 0.003),
     "--weight-decay": ("weight_decay", 0.02),

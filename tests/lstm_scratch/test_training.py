@@ -157,7 +157,9 @@ def test_a_long_clip_does_not_stretch_the_batch_of_the_short_ones(monkeypatch):
     shapes = []
     forward = Network.forward
     monkeypatch.setattr(
-        Network, "forward", lambda self, p, x, n: (shapes.append(x.shape[:2]), forward(self, p, x, n))[1]
+        Network,
+        "forward",
+        lambda self, p, x, n, **more: (shapes.append(x.shape[:2]), forward(self, p, x, n, **more))[1],
     )
     logits = predict_logits(NETWORK, params, sequences)
     assert sum(B for _, B in shapes) == 504
