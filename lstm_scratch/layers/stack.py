@@ -438,7 +438,7 @@ def reverse_valid(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """
     t = np.arange(len(x))[:, None]
     source = np.where(t < lengths, lengths - 1 - t, t)
-    return np.take_along_axis(x, source[:, :, None], axis=0)
+    return np.asarray(x[source, np.arange(len(lengths))])
 
 
 def _of_pass(params: Params, suffix: str) -> Params:
