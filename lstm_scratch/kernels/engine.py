@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstm_scratch.kernels.cpu import lanes
-from lstm_scratch.kernels.layout import Layout
+from lstm_scratch.kernels.layout import Layout, plain
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
 from lstm_scratch.kernels.passes import backward, forward, inputs_product, product, weight_gradients
 from lstm_scratch.kernels.threads import in_parts, thread_count
@@ -88,8 +88,8 @@ def lstm_forward(
 def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None) -> None:
     """Fill the cache from its inputs and initial states."""
     layout, x, h, c, gates = cache.layout, cache.x, cache.h, cache.c, cache.gates
-    weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
-    packed, packed_bias = pack_gates(weight_ih, weight_hh, params["bias"], lanes(x.dtype))
+    weight_ih, weight_hh, bias = (plain(params[name]) for name in ("weight_ih", "weight_hh", "bias"))
+    packed, packed_bias = pack_gates(weight_ih, weight_hh, bias, lanes(x.dtype))
     few = layout.B < FEW
     if few:
         inputs_product(x, packed, packed_bias, gates)
@@ -135,7 +135,7 @@ def lstm_backward(
         _run(params, cache, True, num_threads)
     cache.spent = True
     layout, x, h, c, gates = cache.layout, cache.x, cache.h, cache.c, cache.gates
-    weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+    weight_ih, weight_hh = plain(params["weight_ih"]), plain(params["weight_hh"])
     dtype, (N, I), H, Hp, B = x.dtype, x.shape, weight_hh.shape[1], h.shape[1], layout.B
     L = lanes(dtype)
     packed_hh, packed_ih = pack_columns(weight_hh, L), pack_columns(weight_ih, L)

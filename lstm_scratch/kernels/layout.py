@@ -52,8 +52,8 @@ class Layout:
             C-contiguous; a view, if all rows are whole.
         """
         if self.whole:
-            return np.ascontiguousarray(padded).reshape(self.N, padded.shape[2])
-        return np.asarray(padded[self.t, self.order[self.row]])
+            return plain(padded).reshape(self.N, padded.shape[2])
+        return plain(padded[self.t, self.order[self.row]])
 
     def pad(self, packed: np.ndarray) -> np.ndarray:
         """Undo `pack`.
@@ -140,3 +140,19 @@ class Layout:
         last = np.arange(self.N, self.N + self.B) if self.whole else self.last
         packed[last[has_steps] - self.B] += states[has_steps]
         initial[~has_steps] += states[~has_steps]
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Bring an array into the one form that kernels are compiled for; any other is a type of its own to numba.
+
+    Parameters
+    ----------
+    array : ndarray
+        In any memory order, maybe read-only or not aligned.
+
+    Returns
+    -------
+    ndarray
+        In C order, writable and aligned; the same array, if it is.
+    """
+    return array if array.flags.carray else np.require(array, None, "CAW")
