@@ -2,7 +2,8 @@
 
 Letters: I inputs, H hidden units, L lanes of a register, W = 4 L. Hidden units come in blocks of L, and a
 block's gates lie side by side: column ``gate * L + lane`` of block ``unit // L``. Padding, where H or I is no
-multiple, is zero.
+multiple, is zero. Single numbers are copied, not slices: numba compiles seconds longer for these, on account
+of the messages that they might raise.
 """
 
 import numpy as np
@@ -40,7 +41,8 @@ def pack_gates(weight_ih, weight_hh, bias, L):
             to = packed[block, :, column : column + units]
             transpose(weight_ih[row : row + units], to[:I])
             transpose(weight_hh[row : row + units], to[I:])
-            packed_bias[block, column : column + units] = bias[row : row + units]
+            for lane in range(units):
+                packed_bias[block, column + lane] = bias[row + lane]
     return packed, packed_bias
 
 
@@ -64,7 +66,8 @@ def pack_columns(weight, L):
         for unit in range(H):
             for gate in range(4):
                 row = unit // L * W + gate * L + unit % L
-                packed[panel, row, : last - first] = weight[gate * H + unit, first:last]
+                for column in range(first, last):
+                    packed[panel, row, column - first] = weight[gate * H + unit, column]
     return packed
 
 
@@ -84,5 +87,6 @@ def unpack_weights(sums, I, H, L):
             of_block = sums[:, column : column + units]
             transpose(of_block[:I], dweight_ih[row : row + units])
             transpose(of_block[I : I + H], dweight_hh[row : row + units])
-            dbias[row : row + units] = of_block[I + H]
+            for lane in range(units):
+                dbias[row + lane] = of_block[I + H, lane]
     return dweight_ih, dweight_hh, dbias
