@@ -143,7 +143,7 @@ class Layout:
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """Bring an array into the one form that kernels are compiled for; any other is a type of its own to numba.
+    """Bring an array into the one form that kernels are compiled for: to numba, any other is another type.
 
     Parameters
     ----------
@@ -155,4 +155,4 @@ def plain(array: np.ndarray) -> np.ndarray:
     ndarray
         In C order, writable and aligned; the same array, if it is.
     """
-    return array if array.flags.carray else np.require(array, None, "CAW")
+    return array if array.flags.carray else np.require(array, None, ["C", "A", "W"])

@@ -251,7 +251,7 @@ def tanh(z: Vector) -> Vector:
     Returns
     -------
     Vector
-        Within 2.5 units in the last place.
+        Within 2.5 units in the last place; 0 for -0.
     """
     limit = 9.02 if z.kind.n_bytes == 4 else 19.1  # from here on it is 1 but for rounding
     power, expm1 = _power_and_expm1(z + z)
