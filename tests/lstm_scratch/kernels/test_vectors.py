@@ -239,6 +239,19 @@ def test_outside_their_ranges_exp_is_zero_or_infinite_and_sigmoid_zero(dtype):
     np.testing.assert_array_equal(FUNCTIONS["sigmoid"](below) > 0, [True, False])
 
 
+@kinds
+def test_tanh_is_one_where_that_is_the_nearest_number_and_not_before(dtype):
+    """It is cut where the exact value is less than half a unit below 1."""
+    low, near, limit = (8.4, 8.66, 9.02) if dtype == np.float32 else (18.3, 18.7, 19.1)
+    beyond = np.linspace(limit, 2 * limit, 1001, dtype=dtype)
+    assert (exact("tanh", beyond).astype(dtype) == 1).all()
+    np.testing.assert_array_equal(FUNCTIONS["tanh"](beyond), 1)
+    before = np.linspace(low, near, 1001, dtype=dtype)
+    assert (exact("tanh", before).astype(dtype) < 1).all()
+    assert (FUNCTIONS["tanh"](before) < 1).mean() > 0.9, "rounding may make it 1, seldom"
+    assert (FUNCTIONS["tanh"](-before) > -1).mean() > 0.2, "below zero less seldom"
+
+
 @functions
 @kinds
 def test_a_number_gives_the_same_bits_in_every_lane(name, dtype):
