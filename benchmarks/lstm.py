@@ -47,7 +47,7 @@ VARIABLE = [
 ]
 BOTH_WAYS = [
     *[(100, 1, 40, 64), (100, 1, 40, 128), (100, 16, 40, 64), (100, 16, 40, 100)],
-    *[(100, 32, 40, 128), (100, 64, 40, 256), (500, 16, 40, 128), (50, 128, 128, 512)],
+    *[(100, 32, 40, 128), (100, 64, 40, 256), (500, 16, 40, 128), (50, 32, 128, 512)],
 ]
 ALL = [
     *[(100, 1, 40, 64), (100, 1, 40, 128), (100, 16, 40, 64), (100, 32, 40, 64), (100, 32, 40, 128)],
@@ -248,7 +248,7 @@ def measure(cell: Cell, threads: int, peak: float, budget: float = 1.5) -> Row:
     runs, operations = contestants(cell, threads)
     check_equal({name: run() for name, run in runs.items()})
     reference = {"numpy": runs.pop("numpy")}
-    seconds = alternate(runs, budget, warm_up=1) | alternate(reference, budget / 10, rounds=1, warm_up=0)
+    seconds = alternate(runs, budget, warm_up=0) | alternate(reference, budget / 10, rounds=1, warm_up=0)
     ours, onnxruntime = seconds["ours"], seconds.get("onnxruntime")
     torch = min(time for name, time in seconds.items() if name.startswith("torch"))
     gflops = operations / ours / 1e9
@@ -267,7 +267,7 @@ def measure(cell: Cell, threads: int, peak: float, budget: float = 1.5) -> Row:
 
 
 def gemm_peak() -> float:
-    """Measure a large matrix product, torch's or numpy's, whichever is faster.
+    """Measure a large matrix product, torch's or numpy's: the fastest run, as this is to be a bound.
 
     Returns
     -------
@@ -278,8 +278,9 @@ def gemm_peak() -> float:
 
     a = np.random.default_rng(0).standard_normal((PEAK_SIZE, PEAK_SIZE), np.float32)
     b = torch.tensor(a)
-    seconds = alternate({"numpy": lambda: a @ a, "torch": lambda: b @ b}, budget=2)
-    return 2 * PEAK_SIZE**3 / min(seconds.values()) / 1e9
+    products = {"numpy": lambda: a @ a, "torch": lambda: b @ b}
+    seconds = [min(alternate(products, budget=0, rounds=1, warm_up=0).values()) for _ in range(8)]
+    return 2 * PEAK_SIZE**3 / min(seconds) / 1e9
 
 
 HEADER = (

@@ -86,7 +86,7 @@ def threads_everywhere(threads: int) -> Iterator[None]:
 
 
 def machine(*packages: str) -> str:
-    """Name the CPU and the versions.
+    """Name the CPU, how busy it is before we begin, and the versions.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def machine(*packages: str) -> str:
     info = Path("/proc/cpuinfo")
     named = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     cpu = named[0].partition(": ")[2] if named else platform.processor() or platform.machine()
-    line = f"{cpu}, {os.cpu_count()} CPUs; Python {platform.python_version()}"
+    line = f"{cpu}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
     for package in packages:
         try:
             line += f", {package} {version(package)}"
