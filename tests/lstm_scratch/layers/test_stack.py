@@ -267,6 +267,18 @@ def test_what_is_given_is_left_as_it_is(engine, shape):
     np.testing.assert_array_equal(case.lengths, lengths)
 
 
+def test_what_is_given_may_change_between_forward_and_backward(engine):
+    """Buffers are used again: gradients are those of what was there."""
+    case = draw(engine, {"num_layers": 2})
+    expected = case.gradients()
+    given = {name: case.arrays[name].copy() for name in INPUTS}
+    _, cache = case.lstm.forward(case.params, *given.values())
+    for array in given.values():
+        array[:] = 7.0
+    d_inputs, grads = case.lstm.backward(case.params, cache, **case.upstream)
+    assert_same_bits(grads | dict(zip(INPUTS, d_inputs, strict=True)), expected)
+
+
 @shapes
 def test_results_are_not_views_of_what_is_given_or_of_each_other(engine, shape):
     """Else who changes one of them in place would change another."""
