@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lstm_scratch import progress
+from lstm_scratch import engines, progress
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.cli import main
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
-COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict", "info", "gradcheck"]
+COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict", "info", "warmup", "gradcheck"]
 
 
 @pytest.fixture
@@ -447,3 +447,17 @@ def test_without_matplotlib_plots_are_refused_before_the_training(run, split, tm
     assert "pip install 'lstm-scratch[plots]'" in outcome.the_error()
     assert not list(tmp_path.glob("*.safetensors"))
     assert not (tmp_path / "plots").exists()
+
+
+def test_warmup_compiles_the_kernels_and_tells_where_they_are_kept(run):
+    result = json.loads(run("warmup", "--json").out)
+    assert list(Path(result["folder"]).rglob("passes.backward*.nbi"))
+    assert result["seconds"] >= 0
+
+
+def test_warmup_without_numba_says_what_to_do(run, monkeypatch):
+    monkeypatch.setattr(engines, "_kernels", lambda: None)
+    finished = run("warmup")
+    assert finished.status == 1
+    assert finished.err.startswith("lstm-scratch: error: there is no working numba here: pip install numba")
+    assert finished.err.count("\n") == 1
