@@ -62,8 +62,8 @@ def lstm_forward(
     Returns
     -------
     outputs : tuple of ndarray
-        ``y (T, B, H)``, which may share memory with the cache, ``h_n (B, H)`` and ``c_n (B, H)``. A row's
-        are the same bits whatever other rows there are.
+        ``y (T, B, H)``, ``h_n (B, H)`` and ``c_n (B, H)``. A row's are the same bits whatever other rows
+        there are.
     cache : KernelCache or None
         What `lstm_backward` needs.
     """
@@ -84,7 +84,10 @@ def lstm_forward(
     cache = KernelCache(layout, rows, h, c, gates)
     _run(params, cache, keep, num_threads)
     last_c = layout.last_of(c) if keep else c
-    outputs = layout.pad(h[B:, :H]), layout.unsort(layout.last_of(h)[:, :H]), layout.unsort(last_c[:, :H])
+    y = layout.pad(h[B:, :H])
+    if keep and layout.whole:
+        y = y.copy()  # nor does whoever changes y
+    outputs = y, layout.unsort(layout.last_of(h)[:, :H]), layout.unsort(last_c[:, :H])
     return outputs, cache if keep else None
 
 

@@ -585,6 +585,7 @@ def test_who_changes_a_result_changes_nothing_that_backward_needs(engine, settin
             case.lengths,
             case.lstm.variant,
             np.random.default_rng(0),
+            False,
         )
         if spoil:
             for array in outputs:
