@@ -164,7 +164,8 @@ def _torch_step(
             z = z.clamp(-variant.activation_clip, variant.activation_clip)
         ours = {"hard_sigmoid": lambda z: (0.2 * z + 0.5).clamp(0, 1), "identity": lambda z: z}
         function: Any = ours.get(name) or getattr(functional, name)
-        return function(z)  # type: ignore[no-any-return]
+        result: Tensor = function(z)
+        return result
 
     H = c.numel()
     from_x, from_h = p["weight_ih"] @ x, p["weight_hh"] @ h

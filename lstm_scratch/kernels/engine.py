@@ -13,12 +13,12 @@ from lstm_scratch.kernels.layout import Layout, plain
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
 from lstm_scratch.kernels.passes import backward, forward, inputs_product, product, weight_gradients
 from lstm_scratch.kernels.threads import in_parts, thread_count
+from lstm_scratch.kernels.tile import CACHE_LINE
 from lstm_scratch.params import Params
 
 FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
 WORTH_A_THREAD = 10_000_000  # operations below which waking one costs more than it gains
 CHUNK = 128  # rows of a chunk of the weights' gradients, at least
-ALIGNMENT = 64  # bytes of a cache line
 
 
 @dataclass
@@ -73,7 +73,7 @@ def lstm_forward(
     N = layout.N
     h, c = _empty(B + N, Hp, x.dtype), _empty(B + N if keep else B, Hp, x.dtype)
     # An odd number of cache lines per row: rows below each other do not compete for one place in the cache.
-    gates = _empty(N if keep or B < FEW else 0, 4 * Hp + ALIGNMENT // x.itemsize, x.dtype)
+    gates = _empty(N if keep or B < FEW else 0, 4 * Hp + CACHE_LINE // x.itemsize, x.dtype)
     for state, initial in ((h, h0), (c, c0)):
         state[:B] = 0
         if initial is not None:
@@ -161,7 +161,7 @@ def lstm_backward(
 
     in_parts(carry_back, layout.steps, parts)
     in_parts(lambda low, high: product(gates, packed_ih, dx, low, high), np.ones(N), parts)
-    sums = np.zeros((I + H + 1, 4 * Hp + ALIGNMENT // dtype.itemsize), dtype)
+    sums = np.zeros((I + H + 1, 4 * Hp + CACHE_LINE // dtype.itemsize), dtype)
     h_prev = h[:N] if layout.whole else h[layout.before]
 
     def sum_up(low: int, high: int) -> None:
@@ -181,6 +181,6 @@ def _parts(operations: int, num_threads: int | None) -> int:
 def _empty(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """Allocate an array that begins at a cache line."""
     n_bytes = rows * columns * dtype.itemsize
-    raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    raw = np.empty(n_bytes + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + n_bytes].view(dtype).reshape(rows, columns)

@@ -17,9 +17,11 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 import numba
-from numba import config, njit
+from numba import njit
 
 from lstm_scratch.version import __version__
+
+config: Any = numba.config  # its settings are made at run time
 
 
 @cache
@@ -33,7 +35,7 @@ def cache_folder() -> Path | None:
         there: then each process compiles anew.
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    named = (config.CPU_NAME, config.CPU_FEATURES)  # type: ignore[attr-defined]  # made at run time
+    named = (config.CPU_NAME, config.CPU_FEATURES)
     target = named if any(named) else (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
     versions = (__version__, numba.__version__, llvmlite.__version__, sys.version)
     key = hashlib.sha256(repr((versions, target)).encode())
@@ -79,9 +81,9 @@ def jit(function: Callable[..., Any]) -> Any:
     folder = cache_folder()
     if folder is None:
         return njit(error_model="numpy", nogil=True)(function)
-    before = config.CACHE_DIR  # type: ignore[attr-defined]  # made at run time
-    config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
     try:
         return njit(error_model="numpy", nogil=True, cache=True)(function)
     finally:
-        config.CACHE_DIR = before  # type: ignore[attr-defined]
+        config.CACHE_DIR = before

@@ -34,9 +34,9 @@ class Layout:
         self.t = np.repeat(np.arange(T), self.counts)
         self.row = np.arange(self.N) - self.starts[self.t]
         self.before = np.where(self.t > 0, B + self.starts[self.t - 1], 0) + self.row
-        self.last = np.where(self.steps > 0, B + self.starts[np.maximum(self.steps - 1, 0)], 0) + np.arange(
-            B
-        )  # in h, each sorted row's last state
+        # In h, each sorted row's last state.
+        before = np.where(self.steps > 0, B + self.starts[np.maximum(self.steps - 1, 0)], 0)
+        self.last = before + np.arange(B)
 
     def pack(self, padded: np.ndarray) -> np.ndarray:
         """Lay the valid steps out.

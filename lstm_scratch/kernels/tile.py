@@ -258,8 +258,10 @@ def _emit_gates(e: _Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> No
     """Forward: the sums are z of `vectors` / 4 blocks of hidden units; out = h."""
     if keep:  # the lines that will be written
         for r in range(rows):
-            for j in range(vectors * e.kind.lanes * e.kind.n_bytes // 64):
-                e.prefetch(e.address(e.row(t.gates, t.gates_stride, r), j * 64 // e.kind.n_bytes), write=True)
+            for j in range(vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE):
+                e.prefetch(
+                    e.address(e.row(t.gates, t.gates_stride, r), j * CACHE_LINE // e.kind.n_bytes), write=True
+                )
     z = _product(e, t, rows, vectors, False, lambda k: None, late=False)
     for r in range(rows):
         c_prev, c_next, h = (e.row(a, t.out_stride, r) for a in (t.c_prev, t.c, t.out))
@@ -277,17 +279,17 @@ def _emit_gates(e: _Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> No
 def _emit_dgates(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
     """Backward: the sums are dh of `vectors` blocks of hidden units; gates become dz in place."""
     b = e.b
-    lines = 4 * vectors * e.kind.lanes * e.kind.n_bytes // 64  # of gates, per row
+    lines = 4 * vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE  # of gates, per row
 
     def fetch(k: Any) -> None:  # a line per k of what the epilogue will read
         row, line = b.sdiv(k, e.number(lines)), b.srem(k, e.number(lines))
         address = e.address(t.gates, b.mul(row, t.gates_stride))
-        e.prefetch(e.address(address, b.mul(line, e.number(64 // e.kind.n_bytes))))
+        e.prefetch(e.address(address, b.mul(line, e.number(CACHE_LINE // e.kind.n_bytes))))
 
     for r in range(rows):
         for base, stride in ((t.c_prev, t.out_stride), (t.init, t.init_stride)):
-            for j in range(max(1, vectors * e.kind.lanes * e.kind.n_bytes // 64)):
-                e.prefetch(e.address(e.row(base, stride, r), j * 64 // e.kind.n_bytes))
+            for j in range(max(1, vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE)):
+                e.prefetch(e.address(e.row(base, stride, r), j * CACHE_LINE // e.kind.n_bytes))
     dh = _product(e, t, rows, vectors, False, fetch, late=True)
     for r in range(rows):
         gates = e.row(t.gates, t.gates_stride, r)
