@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lstm_scratch.kernels.buffers import Scratch, empty
 from lstm_scratch.kernels.cpu import lanes
+from lstm_scratch.kernels.emitter import CACHE_LINE
 from lstm_scratch.kernels.layout import Layout, plain
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
 from lstm_scratch.kernels.passes import backward, forward, inputs_product, product, weight_gradients
 from lstm_scratch.kernels.threads import in_parts, thread_count
-from lstm_scratch.kernels.tile import CACHE_LINE
 from lstm_scratch.params import Params
 
 FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
@@ -71,9 +72,10 @@ def lstm_forward(
     Hp = -(-H // lanes(x.dtype)) * lanes(x.dtype)
     layout = Layout(lengths, T, B)
     N = layout.N
-    h, c = _empty(B + N, Hp, x.dtype), _empty(B + N if keep else B, Hp, x.dtype)
-    # An odd number of cache lines per row: rows below each other do not compete for one place in the cache.
-    gates = _empty(N if keep or B < FEW else 0, 4 * Hp + CACHE_LINE // x.itemsize, x.dtype)
+    if keep:
+        h, c, gates = empty(x.dtype, (B + N, Hp), (B + N, Hp), (N, _gates_width(Hp, x.dtype)))
+    else:
+        h, c, gates = empty(x.dtype, (B + N, Hp), (B, Hp), (0, 0))
     for state, initial in ((h, h0), (c, c0)):
         state[:B] = 0
         if initial is not None:
@@ -95,15 +97,20 @@ def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None
     """Fill the cache from its inputs and initial states."""
     layout, x, h, c, gates = cache.layout, cache.x, cache.h, cache.c, cache.gates
     weight_ih, weight_hh, bias = (plain(params[name]) for name in ("weight_ih", "weight_hh", "bias"))
-    packed, packed_bias = pack_gates(weight_ih, weight_hh, bias, lanes(x.dtype))
+    (N, I), (H, Hp), W = x.shape, (weight_hh.shape[1], h.shape[1]), 4 * lanes(x.dtype)
     few = layout.B < FEW
-    if few:
-        inputs_product(x, packed, packed_bias, gates)
+    blocks, products = 4 * Hp // W, (N if few and not keep else 0, _gates_width(Hp, x.dtype))
+    with Scratch(x.dtype, (blocks, I + H, W), (blocks, W), products) as (packed, packed_bias, z):
+        pack_gates(weight_ih, weight_hh, bias, packed, packed_bias)
+        if not keep:
+            gates = z
+        if few:
+            inputs_product(x, packed, packed_bias, gates)
 
-    def work(low: int, high: int) -> None:
-        forward(x, packed, packed_bias, gates, h, c, layout.starts, layout.counts, few, keep, low, high)
+        def work(low: int, high: int) -> None:
+            forward(x, packed, packed_bias, gates, h, c, layout.starts, layout.counts, few, keep, low, high)
 
-    in_parts(work, layout.steps, _parts(2 * layout.N * (weight_ih.size + weight_hh.size), num_threads))
+        in_parts(work, layout.steps, _parts(2 * N * (weight_ih.size + weight_hh.size), num_threads))
 
 
 def lstm_backward(
@@ -144,43 +151,48 @@ def lstm_backward(
     weight_ih, weight_hh = plain(params["weight_ih"]), plain(params["weight_hh"])
     dtype, (N, I), H, Hp, B = x.dtype, x.shape, weight_hh.shape[1], h.shape[1], layout.B
     L = lanes(dtype)
-    packed_hh, packed_ih = pack_columns(weight_hh, L), pack_columns(weight_ih, L)
-    dh, dc, dh0 = _empty(N, Hp, dtype), np.zeros((B, Hp), dtype), np.zeros((B, Hp), dtype)
-    dh[:, :H] = layout.pack(dy)
-    dh[:, H:] = 0
-    if dh_n is not None:
-        layout.add_to_last(dh[:, :H], dh0[:, :H], dh_n)
-    if dc_n is not None:
-        dc[:, :H] = layout.sort(dc_n)
-    dx = _empty(N, -(-I // L) * L, dtype)
+    W = 4 * L
+    (dx,) = empty(dtype, (N, -(-I // L) * L))
+    dc, dh0 = np.zeros((B, Hp), dtype), np.zeros((B, Hp), dtype)
     parts = _parts(4 * N * (weight_ih.size + weight_hh.size), num_threads)
     starts, counts = layout.starts, layout.counts
+    with Scratch(
+        dtype,
+        (-(-Hp // W), 4 * Hp, W),
+        (-(-I // W), 4 * Hp, W),
+        (N, Hp),
+        (I + H + 1, _gates_width(Hp, dtype)),
+    ) as (packed_hh, packed_ih, dh, sums):
+        pack_columns(weight_hh, packed_hh)
+        pack_columns(weight_ih, packed_ih)
+        dh[:, :H] = layout.pack(dy)
+        dh[:, H:] = 0
+        if dh_n is not None:
+            layout.add_to_last(dh[:, :H], dh0[:, :H], dh_n)
+        if dc_n is not None:
+            dc[:, :H] = layout.sort(dc_n)
 
-    def carry_back(low: int, high: int) -> None:
-        backward(dh, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high)
+        def carry_back(low: int, high: int) -> None:
+            backward(dh, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high)
 
-    in_parts(carry_back, layout.steps, parts)
-    in_parts(lambda low, high: product(gates, packed_ih, dx, low, high), np.ones(N), parts)
-    sums = np.zeros((I + H + 1, 4 * Hp + CACHE_LINE // dtype.itemsize), dtype)
-    h_prev = h[:N] if layout.whole else h[layout.before]
+        in_parts(carry_back, layout.steps, parts)
+        in_parts(lambda low, high: product(gates, packed_ih, dx, low, high), np.ones(N), parts)
+        h_prev = h[:N] if layout.whole else h[layout.before]
 
-    def sum_up(low: int, high: int) -> None:
-        weight_gradients(x, h_prev, gates, sums, L, max(CHUNK, H), low, high)
+        def sum_up(low: int, high: int) -> None:
+            weight_gradients(x, h_prev, gates, sums, L, max(CHUNK, H), low, high)
 
-    in_parts(sum_up, np.ones(Hp // L), parts)
-    names = ("weight_ih", "weight_hh", "bias")
-    grads = dict(zip(names, unpack_weights(sums, I, H, L), strict=True))
+        in_parts(sum_up, np.ones(Hp // L), parts)
+        names = ("weight_ih", "weight_hh", "bias")
+        grads = dict(zip(names, unpack_weights(sums, I, H, L), strict=True))
     return (layout.pad(dx[:, :I]), layout.unsort(dh0[:, :H]), layout.unsort(dc[:, :H])), grads
+
+
+def _gates_width(Hp: int, dtype: np.dtype) -> int:
+    """Give an odd number of cache lines per row: so rows do not compete for one place in the cache."""
+    return 4 * Hp + CACHE_LINE // dtype.itemsize
 
 
 def _parts(operations: int, num_threads: int | None) -> int:
     """Tell in how many parts to do a piece of work."""
     return thread_count(num_threads) if operations > WORTH_A_THREAD else 1
-
-
-def _empty(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """Allocate an array that begins at a cache line."""
-    n_bytes = rows * columns * dtype.itemsize
-    raw = np.empty(n_bytes + CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + n_bytes].view(dtype).reshape(rows, columns)

@@ -203,30 +203,35 @@ def weight_gradients(x, h_prev, gates, sums, L, chunk, first, last):
     """Compute ``sums = [x | h_prev | 1].T @ dz``, in the columns of the blocks first .. last.
 
     Rows come in chunks: each is summed on its own while it is in the cache, and then added, which is more
-    exact than one long sum, too. Threads share the columns, so that no sum depends on their number.
+    exact than one long sum, too. What is in `sums` before does not count. Threads share the columns, so that no sum depends on their number.
     """
     N, I = x.shape
     Hp, H, W = h_prev.shape[1], sums.shape[0] - I - 1, 4 * L
-    one = np.ones(1, x.dtype)
+    one, zero = np.ones(1, x.dtype), np.zeros(W, x.dtype)
+    if N == 0:
+        sums[:] = 0
     for n in range(0, N, chunk):
         rows = min(chunk, N - n)
         for block in range(first, last):
-            add_product(x, n * I, I, I, gates, n, rows, sums, 0, block * W)
-            add_product(h_prev, n * Hp, Hp, H, gates, n, rows, sums, I, block * W)
-            add_product(one, 0, 0, 1, gates, n, rows, sums, I + H, block * W)
+            add_product(x, n * I, I, I, gates, n, rows, zero, sums, 0, block * W)
+            add_product(h_prev, n * Hp, Hp, H, gates, n, rows, zero, sums, I, block * W)
+            add_product(one, 0, 0, 1, gates, n, rows, zero, sums, I + H, block * W)
 
 
 @jit
-def add_product(left, start, left_stride, features, gates, n, rows, sums, row, column):
-    """Do ``sums[row:, column:] += left.T @ gates``, W columns wide; `rows` rows of `features` features."""
+def add_product(left, start, left_stride, features, gates, n, rows, zero, sums, row, column):
+    """Do ``sums[row:, column:] += left.T @ gates``, W columns wide; `rows` rows of `features` features.
+
+    The first rows, n = 0, are added to zero.
+    """
     S, stride, sums_stride = left.itemsize, gates.shape[1], sums.shape[1]
     out = sums.ctypes.data + S * (row * sums_stride + column)
     args = tile(
         features,
         right=gates.ctypes.data + S * (n * stride + column),
         right_stride=stride,
-        init=out,
-        init_stride=sums_stride,
+        init=out if n > 0 else zero.ctypes.data,
+        init_stride=sums_stride if n > 0 else 0,
         left=left.ctypes.data + S * start,
         left_stride=left_stride,
         n_left=rows,

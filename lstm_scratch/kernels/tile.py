@@ -18,17 +18,10 @@ hundred lines here. Each of the names at the end is an operation that jitted cod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
 from lstm_scratch.kernels.cpu import REGISTERS
+from lstm_scratch.kernels.emitter import CACHE_LINE, I64, Emitter, operation
 from lstm_scratch.kernels.jit import jit
-from lstm_scratch.kernels.vectors import Kind, Vector, call, sigmoid, tanh
-
-I64, I32 = ir.IntType(64), ir.IntType(32)
-CACHE_LINE = 64  # bytes
+from lstm_scratch.kernels.vectors import Vector, call, sigmoid, tanh
 
 # Rows of a block by its width in vectors, the largest first: its sums, all of the smaller side and one of the
 # other have to fit into the registers. One sum more, and it lives in memory at half the speed.
@@ -109,83 +102,8 @@ def tile(
     )
 
 
-class _Emitter:
-    """Writes instructions for one kind of numbers."""
-
-    def __init__(self, builder: Any, kind: Kind) -> None:
-        self.b, self.kind = builder, kind
-
-    def number(self, value: int) -> ir.Constant:
-        """Write a whole number."""
-        return ir.Constant(I64, value)
-
-    def address(self, base: Any, elements: Any) -> Any:
-        """Give base + elements, in bytes."""
-        if isinstance(elements, int):
-            return base if elements == 0 else self.b.add(base, self.number(elements * self.kind.n_bytes))
-        return self.b.add(base, self.b.mul(elements, self.number(self.kind.n_bytes)))
-
-    def row(self, base: Any, stride: Any, r: int) -> Any:
-        """Give the address of a row."""
-        return base if r == 0 else self.address(base, self.b.mul(stride, self.number(r)))
-
-    def load(self, address: Any, vector: int = 0) -> Vector:
-        """Load the vector that lies so many vectors behind an address."""
-        address = self.address(address, vector * self.kind.lanes)
-        pointer = self.b.inttoptr(address, self.kind.vector.as_pointer())
-        return Vector(self.b, self.kind, self.b.load(pointer, align=self.kind.n_bytes))
-
-    def store(self, value: Vector, address: Any, vector: int = 0) -> None:
-        """Store it there."""
-        address = self.address(address, vector * self.kind.lanes)
-        pointer = self.b.inttoptr(address, self.kind.vector.as_pointer())
-        self.b.store(value.value, pointer, align=self.kind.n_bytes)
-
-    def broadcast(self, address: Any) -> Any:
-        """Load one number into all lanes."""
-        number = self.b.load(self.b.inttoptr(address, self.kind.scalar.as_pointer()))
-        undefined = ir.Constant(self.kind.vector, ir.Undefined)
-        first = self.b.insert_element(undefined, number, ir.Constant(I32, 0))
-        lanes = ir.Constant(ir.VectorType(I32, self.kind.lanes), [0] * self.kind.lanes)
-        return self.b.shuffle_vector(first, undefined, lanes)
-
-    def prefetch(self, address: Any, write: bool = False) -> None:
-        """Ask for a cache line that will be needed soon."""
-        pointer = ir.IntType(8).as_pointer()
-        signature = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
-        name = "llvm.prefetch.p0"
-        function = self.b.module.globals.get(name) or ir.Function(self.b.module, signature, name)
-        flags = [ir.Constant(I32, flag) for flag in (int(write), 3, 1)]
-        self.b.call(function, [self.b.inttoptr(address, pointer), *flags])
-
-    def count(self, n: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-        """Loop k = 0 .. n - 1, carrying values from one turn to the next."""
-        b = self.b
-        before = b.block
-        loop, done = b.append_basic_block("k"), b.append_basic_block("k_done")
-        b.cbranch(b.icmp_signed(">", n, self.number(0)), loop, done)
-        b.position_at_end(loop)
-        k = b.phi(I64)
-        k.add_incoming(self.number(0), before)
-        inside = [b.phi(value.type) for value in carried]
-        result = body(k, inside)
-        following = b.add(k, self.number(1))
-        k.add_incoming(following, b.block)
-        for phi, start, end in zip(inside, carried, result, strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(end, b.block)
-        last = b.block
-        b.cbranch(b.icmp_signed("<", following, n), loop, done)
-        b.position_at_end(done)
-        after = [b.phi(value.type) for value in carried]
-        for phi, start, end in zip(after, carried, result, strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(end, last)
-        return after
-
-
 def _product(
-    e: _Emitter, t: Tile, rows: int, vectors: int, transposed: bool, at_k: Callable[[Any], None], late: bool
+    e: Emitter, t: Tile, rows: int, vectors: int, transposed: bool, at_k: Callable[[Any], None], late: bool
 ) -> dict[tuple[int, int], Vector]:
     """Emit the sums."""
     b, kind = e.b, e.kind
@@ -234,27 +152,27 @@ def _product(
     if not transposed:
         behind = e.address(t.right, b.mul(t.n_left, t.right_stride))
         sums = accumulate(sums, t.left2, t.left2_stride, t.n_left2, behind)
-    result = {place: Vector(b, kind, value) for place, value in zip(places, sums, strict=True)}
+    result = {place: e.vector(value) for place, value in zip(places, sums, strict=True)}
     if late:
         result = {(r, v): x + e.load(e.row(t.init, t.init_stride, r), v) for (r, v), x in result.items()}
     return result
 
 
-def _emit_store(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
+def _emit_store(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
     """Write ``out = sums``."""
     sums = _product(e, t, rows, vectors, False, lambda k: None, late=False)
     for (r, v), x in sums.items():
         e.store(x, e.row(t.out, t.out_stride, r), v)
 
 
-def _emit_store_transposed(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
+def _emit_store_transposed(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
     """Write ``out = sums``, where left is read by columns and `init` is added last."""
     sums = _product(e, t, rows, vectors, True, lambda k: None, late=True)
     for (r, v), x in sums.items():
         e.store(x, e.row(t.out, t.out_stride, r), v)
 
 
-def _emit_gates(e: _Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> None:
+def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> None:
     """Forward: the sums are z of `vectors` / 4 blocks of hidden units; out = h."""
     if keep:  # the lines that will be written
         for r in range(rows):
@@ -276,13 +194,14 @@ def _emit_gates(e: _Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> No
                     e.store(gate, e.row(t.gates, t.gates_stride, r), 4 * block + n)
 
 
-def _emit_dgates(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
+def _emit_dgates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
     """Backward: the sums are dh of `vectors` blocks of hidden units; gates become dz in place."""
     b = e.b
     lines = 4 * vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE  # of gates, per row
 
     def fetch(k: Any) -> None:  # a line per k of what the epilogue will read
-        row, line = b.sdiv(k, e.number(lines)), b.srem(k, e.number(lines))
+        row, line = b.udiv(k, e.number(lines)), b.urem(k, e.number(lines))
+        row = b.select(b.icmp_unsigned("<", row, e.number(rows)), row, e.number(rows - 1))
         address = e.address(t.gates, b.mul(row, t.gates_stride))
         e.prefetch(e.address(address, b.mul(line, e.number(CACHE_LINE // e.kind.n_bytes))))
 
@@ -308,24 +227,19 @@ def _emit_dgates(e: _Emitter, t: Tile, rows: int, vectors: int) -> None:
 
 
 def _column(
-    name: str, vectors: int, emit: Callable[[_Emitter, Tile, int, int], None], transposed: bool = False
+    name: str, vectors: int, emit: Callable[[Emitter, Tile, int, int], None], transposed: bool = False
 ) -> Any:
-    """Make an intrinsic that works down all rows, tile by tile."""
-    heights = ROWS[vectors]
+    """Make an operation that works down all rows, tile by tile."""
 
-    def define(function: Any, kind: Kind) -> None:
-        function.linkage = "linkonce_odr"
-        function.attributes.add("noinline")
-        t = Tile(*function.args)
-        entry, loop, done = (function.append_basic_block(part) for part in ("entry", "rows", "end"))
-        b = ir.IRBuilder(entry)
-        b.cbranch(b.icmp_signed(">", t.rows, ir.Constant(I64, 0)), loop, done)
+    def define(e: Emitter, arguments: list[Any]) -> None:
+        t, b = Tile(*arguments), e.b
+        entry, loop, done = b.block, b.append_basic_block("rows"), b.append_basic_block("end")
+        b.cbranch(b.icmp_signed(">", t.rows, e.number(0)), loop, done)
         b.position_at_end(loop)
         r = b.phi(I64)
-        r.add_incoming(ir.Constant(I64, 0), entry)
+        r.add_incoming(e.number(0), entry)
         left = b.sub(t.rows, r)
-        e = _Emitter(b, kind)
-        for height in heights:
+        for height in ROWS[vectors]:
             take, skip = b.append_basic_block("take"), b.append_basic_block("skip")
             fits = b.icmp_signed(">=", left, e.number(height))
             b.cbranch(fits, take, skip)
@@ -350,29 +264,9 @@ def _column(
             b.cbranch(b.icmp_signed("<", following, t.rows), loop, done)
             b.position_at_end(skip)
         b.unreachable()
-        ir.IRBuilder(done).ret_void()
+        b.position_at_end(done)
 
-    @intrinsic
-    def run(context: Any, array: Any, tile: Any) -> Any:
-        kind = Kind(np.dtype(str(array.dtype)))
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            full = f"lstm_{name}_{vectors}_{kind.suffix}"
-            function = builder.module.globals.get(full)
-            if function is None:
-                function_type = ir.FunctionType(ir.VoidType(), [I64] * len(Tile._fields))
-                function = ir.Function(builder.module, function_type, full)
-                define(function, kind)
-            fields = [
-                context.cast(builder, builder.extract_value(values[1], n), of, types.intp)
-                for n, of in enumerate(signature.args[1].types)
-            ]
-            builder.call(function, fields)
-            return context.get_dummy_value()
-
-        return types.void(array, tile), codegen
-
-    return run
+    return operation(f"{name}_{vectors}", define)
 
 
 gates_4 = _column("gates", 4, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=False))

@@ -26,6 +26,24 @@ def places(H, L):
             yield gate * H + unit, unit // L, gate * L + unit % L
 
 
+def gates_packed(weight_ih, weight_hh, bias, L):
+    """What `pack_gates` makes of memory that holds NaN."""
+    H, I = weight_hh.shape[1], weight_ih.shape[1]
+    blocks = -(-H // L)
+    packed = np.full((blocks, I + H, 4 * L), np.nan, weight_ih.dtype)
+    packed_bias = np.full((blocks, 4 * L), np.nan, weight_ih.dtype)
+    pack_gates(weight_ih, weight_hh, bias, packed, packed_bias)
+    return packed, packed_bias
+
+
+def columns_packed(weight, L):
+    """What `pack_columns` makes of memory that holds NaN."""
+    H, columns = weight.shape[0] // 4, weight.shape[1]
+    packed = np.full((-(-columns // (4 * L)), -(-H // L) * 4 * L, 4 * L), np.nan, weight.dtype)
+    pack_columns(weight, packed)
+    return packed
+
+
 @sizes
 @kinds
 def test_the_forward_passs_weights_stand_by_block_input_gate_and_lane(H, I, dtype):
@@ -38,7 +56,7 @@ def test_the_forward_passs_weights_stand_by_block_input_gate_and_lane(H, I, dtyp
         expected[block, :I, column] = weight_ih[row]
         expected[block, I:, column] = weight_hh[row]
         expected_bias[block, column] = bias[row]
-    packed, packed_bias = pack_gates(weight_ih, weight_hh, bias, L)
+    packed, packed_bias = gates_packed(weight_ih, weight_hh, bias, L)
     assert packed.dtype == packed_bias.dtype == dtype
     np.testing.assert_array_equal(packed, expected)
     np.testing.assert_array_equal(packed_bias, expected_bias)
@@ -55,7 +73,7 @@ def test_the_backward_passs_weights_stand_by_panel_gate_and_column(H, I, dtype, 
     expected = np.zeros((blocks * W, panels * W), dtype)
     for row, block, column in places(H, L):
         expected[block * W + column, :columns] = weight[row]
-    packed = pack_columns(weight, L)
+    packed = columns_packed(weight, L)
     assert packed.dtype == dtype
     np.testing.assert_array_equal(packed, expected.reshape(-1, panels, W).swapaxes(0, 1))
 
@@ -65,7 +83,7 @@ def test_the_backward_passs_weights_stand_by_panel_gate_and_column(H, I, dtype, 
 def test_gradients_come_back_to_where_the_weights_were(H, I, dtype):
     weights = draw(H, I, dtype)
     L = lanes(dtype)
-    packed, packed_bias = pack_gates(*weights, L)
+    packed, packed_bias = gates_packed(*weights, L)
     blocks = len(packed)
     # Rows of x, h and 1; columns of all blocks side by side, and a cache line that is none of them.
     sums = np.full((I + H + 1, blocks * 4 * L + 64 // packed.itemsize), np.nan, dtype)
