@@ -30,7 +30,7 @@ def empty(dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
     list of ndarray
         Parts of one block, each at the beginning of a cache line; they hold whatever was in the memory.
     """
-    return _carve(*_block(_size(dtype, shapes)), dtype, shapes)
+    return _carve(*_block(_room(dtype, shapes)), dtype, shapes)
 
 
 class Scratch:
@@ -48,13 +48,13 @@ class Scratch:
         self.dtype, self.shapes = dtype, shapes
 
     def __enter__(self) -> list[np.ndarray]:
-        size = _size(self.dtype, self.shapes)
+        room = _room(self.dtype, self.shapes)
         try:
             self.block = _kept.pop()
         except IndexError:
-            self.block = _block(size)
-        if self.block[1].nbytes < size + CACHE_LINE:
-            self.block = _block(size)
+            self.block = _block(room)
+        if self.block[1].nbytes < room:
+            self.block = _block(room)
         return _carve(*self.block, self.dtype, self.shapes)
 
     def __exit__(self, *_: object) -> None:
@@ -62,22 +62,24 @@ class Scratch:
             _kept.append(self.block)
 
 
-def _size(dtype: np.dtype, shapes: tuple[tuple[int, ...], ...]) -> int:
-    """Bytes of arrays, each rounded up to whole cache lines."""
-    return sum(-(-math.prod(shape) * dtype.itemsize // CACHE_LINE) * CACHE_LINE for shape in shapes)
+def _room(dtype: np.dtype, shapes: tuple[tuple[int, ...], ...]) -> int:
+    """Bytes in which arrays of these shapes have room, wherever the block begins."""
+    numbers = sum([math.prod(shape) for shape in shapes])
+    return numbers * dtype.itemsize + CACHE_LINE * (len(shapes) + 1)
 
 
-def _block(size: int) -> tuple[int, np.ndarray]:
-    block = np.empty(size + CACHE_LINE, np.uint8)
+def _block(room: int) -> tuple[int, np.ndarray]:
+    block = np.empty(room, np.uint8)
     return block.ctypes.data, block
 
 
 def _carve(
     address: int, block: np.ndarray, dtype: np.dtype, shapes: tuple[tuple[int, ...], ...]
 ) -> list[np.ndarray]:
-    arrays = []
-    offset = -address % CACHE_LINE
+    """Lay arrays out in a block, each from a cache line on."""
+    arrays, used = [], 0
     for shape in shapes:
-        arrays.append(np.ndarray(shape, dtype, block, offset))  # type: ignore[call-overload]
-        offset += _size(dtype, (shape,))
+        used += -(address + used) % CACHE_LINE
+        arrays.append(np.ndarray(shape, dtype, block, used))  # type: ignore[call-overload]
+        used += arrays[-1].nbytes
     return arrays

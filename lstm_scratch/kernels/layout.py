@@ -3,6 +3,8 @@
 Letters: T steps, B batch rows, N valid steps of all rows together, F features.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -21,8 +23,8 @@ class Layout:
         self.T, self.B = T, B
         self.whole = lengths is None or bool((np.asarray(lengths) == T).all())
         if self.whole:
-            self.counts, self.starts, self.N = np.full(T, B), B * np.arange(T), T * B
-            self.steps = np.full(B, T)
+            self.N = T * B
+            self.counts, self.starts, self.steps = _whole(T, B)
             return
         lengths = np.asarray(lengths, np.intp)  # unsigned ones have no negatives to sort by
         self.order = np.argsort(-lengths, kind="stable")  # the longest first
@@ -140,6 +142,12 @@ class Layout:
         last = np.arange(self.N, self.N + self.B) if self.whole else self.last
         packed[last[has_steps] - self.B] += states[has_steps]
         initial[~has_steps] += states[~has_steps]
+
+
+@lru_cache(maxsize=16)
+def _whole(T: int, B: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, starts and steps of rows that are all T long."""
+    return np.full(T, B), B * np.arange(T), np.full(B, T)
 
 
 def plain(array: np.ndarray) -> np.ndarray:

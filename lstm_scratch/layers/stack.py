@@ -6,6 +6,7 @@ D directions (1 or 2), L layers.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ class StackCache(NamedTuple):
 
     passes: list[Any]  # each engine's own, one per layer and direction: l0, l0_reverse, l1, ...
     masks: list[np.ndarray | None]  # dropout between layers
-    lengths: np.ndarray  # (B,)
+    lengths: np.ndarray | None  # (B,)
     shapes: dict[str, tuple[int, ...]]  # of y, h_n and c_n
 
 
@@ -215,7 +216,7 @@ class LSTM:
                 h_n.append(h)
                 c_n.append(c)
                 passes.append(of_pass)
-            y = np.concatenate(outputs, axis=2)
+            y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
         y, h, c = self.as_given(y, batched), np.stack(h_n), np.stack(c_n)
         if not batched:
             h, c = h[:, 0], c[:, 0]
@@ -346,19 +347,23 @@ class LSTM:
         ValueError
             If one is missing, has another shape, or has no place here.
         """
-        wanted = {
-            name + suffix: shape
-            for suffix in self.suffixes
-            for name, shape in variant_shapes(*self._sizes(suffix)).items()
-        }
-        for name, shape in wanted.items():
+        for name, shape in self._shapes.items():
             if name not in params:
                 raise ValueError(f"the parameter {name} is missing")
             if params[name].shape != shape:
                 raise ValueError(f"the parameter {name} has shape {params[name].shape}, not {shape}")
         for name in params:
-            if name not in wanted and re.search(r"_l\d+(_reverse)?$", name):
+            if name not in self._shapes and re.search(r"_l\d+(_reverse)?$", name):
                 raise ValueError(f"this LSTM has no place for the parameter {name}")
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all parameters."""
+        return {
+            name + suffix: shape
+            for suffix in self.suffixes
+            for name, shape in variant_shapes(*self._sizes(suffix)).items()
+        }
 
     def _sizes(self, suffix: str) -> tuple[int, int, int, Variant]:
         """Give what decides the parameters of one layer and direction."""
@@ -371,7 +376,7 @@ class LSTM:
         h0: np.ndarray | None,
         c0: np.ndarray | None,
         lengths: np.ndarray | None,
-    ) -> np.ndarray:
+    ) -> np.ndarray | None:
         """Refuse shapes that would only fail deep inside, or broadcast.
 
         Parameters
@@ -381,7 +386,7 @@ class LSTM:
 
         Returns
         -------
-        ndarray (B,), int
+        ndarray (B,), int, or None
             The lengths.
 
         Raises
@@ -408,7 +413,7 @@ class LSTM:
             if state is not None and state.shape != shape:
                 raise ValueError(f"{name} has shape {state.shape}, not {shape}")
         if lengths is None:
-            return np.full(B, T)
+            return None
         if not batched:
             raise ValueError("one sequence without a batch axis has no lengths: cut it instead")
         lengths = np.asarray(lengths)
@@ -419,7 +424,7 @@ class LSTM:
         return lengths
 
 
-def reverse_valid(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def reverse_valid(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     """Reverse the valid steps of each row in time; the padding stays where it is.
 
     Its own inverse, and its own backward.
@@ -428,14 +433,16 @@ def reverse_valid(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     ----------
     x : ndarray (T, B, F)
         A batch.
-    lengths : ndarray (B,), int
-        Valid steps of each row.
+    lengths : ndarray (B,), int, or None
+        Valid steps of each row. None for T.
 
     Returns
     -------
     ndarray (T, B, F)
         The batch, row b's step t holding what was in step ``lengths[b] - 1 - t``.
     """
+    if lengths is None:
+        return x[::-1]
     t = np.arange(len(x))[:, None]
     source = np.where(t < lengths, lengths - 1 - t, t)
     return np.asarray(x[source, np.arange(len(lengths))])
