@@ -2,6 +2,9 @@
 
 Letters: T time steps, B batch rows, I inputs, H hidden units. All is float32, with the same weights, in one
 process, with the same number of threads. A ratio is the other's time by ours: above 1 ours is faster.
+
+In inference, the weights are frozen: ours are packed once, as onnxruntime's are when its session is made.
+In training they are packed, and their gradients unpacked, in every step.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from lstm_scratch.converters.torch import from_torch
 from lstm_scratch.kernels import engine as kernels
 from lstm_scratch.kernels.threads import thread_count
 from lstm_scratch.layers.stack import LSTM
-from lstm_scratch.params import Params
+from lstm_scratch.params import Params, freeze, renamed
 
 Results = dict[str, Any]  # arrays or tensors
 Run = Callable[[], Results]
@@ -99,13 +102,15 @@ def contestants(cell: Cell, threads: int) -> tuple[dict[str, Run], int]:
     torch.manual_seed(0)
     module = torch.nn.LSTM(I, H, num_layers=2 if both else 1, bidirectional=both)
     lstm, params = from_torch(module.state_dict())
+    if not training:
+        params = freeze(params)
     given = torch.tensor(x)
     runs: dict[str, Run] = {}
     if both:
         for who, name in (("ours", "numba"), ("numpy", "numpy")):
             runs[who] = _stack(replace(lstm, engine=name), params, x, dy if training else None)
     else:
-        params_l0 = {name.removesuffix("_l0"): array for name, array in params.items()}
+        params_l0 = renamed(params, "_l0", lambda name: name.removesuffix("_l0"))
         for who, engine, options in (("ours", kernels, {"keep": training}), ("numpy", plain, {})):
             runs[who] = _layer(engine, params_l0, x, dy if training else None, lengths, options)
     if lengths is not None:

@@ -16,6 +16,20 @@ from lstm_scratch import LSTM
 lstm = LSTM(40, 64, engine="numba")
 lstm.forward(lstm.init(np.random.default_rng(0)), np.ones((100, 1, 40), np.float32), inference=True)
 """
+SAVED = """
+import sys
+import numpy as np
+from lstm_scratch import AudioClassifier
+tones = [np.sin(np.arange(4000) * hz / 8000).astype(np.float32) for hz in (2000, 9000)]
+settings = {"sample_rate": 8000, "epochs": 1, "batch_size": 2, "validation_fraction": 0}
+AudioClassifier(**settings).fit(tones, ["low", "high"]).save(sys.argv[1])
+"""
+PREDICTION = """
+import sys
+import numpy as np
+from lstm_scratch import AudioClassifier
+AudioClassifier.load(sys.argv[1]).predict([np.ones(8000, np.float32)])
+"""
 TORCH = """
 import torch
 with torch.inference_mode():
@@ -26,11 +40,12 @@ STARTS = {
     "import numpy": "import numpy",
     "import lstm_scratch": "import lstm_scratch",
     "from lstm_scratch import AudioClassifier": "from lstm_scratch import AudioClassifier",
-    "first forward pass, engine numba": OURS,
+    "first forward pass": OURS,
+    "a saved model's first prediction": PREDICTION,
     "import torch": "import torch",
     "torch's first forward pass": TORCH,
 }
-COLD = "first forward pass, engine numba, cold cache"
+COLD = "first forward pass, cold cache"
 
 
 def start(code: str, cache: str) -> None:
@@ -39,11 +54,12 @@ def start(code: str, cache: str) -> None:
     Parameters
     ----------
     code : str
-        What it runs.
+        What it runs. Its argument is the file of the saved model.
     cache : str
-        The folder in which caches are.
+        The folder in which caches are, and the model.
     """
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"XDG_CACHE_HOME": cache}, check=True)
+    command = [sys.executable, "-c", code, f"{cache}/model.safetensors"]
+    subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": cache}, check=True)
 
 
 def start_cold() -> None:
@@ -66,6 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     on = machine("numpy", "numba", "torch")
     print(f"{on}\n")
     with tempfile.TemporaryDirectory() as cache:
+        start(SAVED, cache)
         runs = {name: lambda code=code: start(code, cache) for name, code in STARTS.items()}
         seconds = alternate(runs, budget=0)
     seconds |= alternate({COLD: start_cold}, budget=0, rounds=3, warm_up=0)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy.signal import firwin, kaiserord, resample_poly
 
 from features.errors import AudioError
 
@@ -205,6 +204,8 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
         return samples
     divisor = math.gcd(from_hz, to_hz)
     up, down = to_hz // divisor, from_hz // divisor
+    from scipy.signal import resample_poly  # half a second, which nobody is to wait for who resamples nothing
+
     taps = _low_pass(max(up, down)).astype(samples.dtype)
     return np.asarray(resample_poly(samples, up, down, window=taps))
 
@@ -212,6 +213,8 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _low_pass(ratio: int) -> np.ndarray:
     """Low-pass taps at `ratio` times the lower rate; frequencies are in units of its Nyquist."""
+    from scipy.signal import firwin, kaiserord
+
     n_taps, beta = kaiserord(STOPBAND_DB, (1 - PASSBAND) / ratio)
     cutoff = (1 + PASSBAND) / 2 / ratio
     return np.asarray(firwin(n_taps | 1, cutoff, window=("kaiser", beta)))  # odd: no half-sample delay

@@ -3,10 +3,11 @@
 Letters: T frames, F features. Each function sees one clip alone, never the padding of a batch.
 """
 
+import math
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.signal import savgol_filter
 
 ClipNormalisation = Literal["none", "mean", "mean-variance"]
 
@@ -41,7 +42,19 @@ def deltas(frames: np.ndarray, order: int = 1, width: int = 9) -> np.ndarray:
     if width <= order:
         return np.zeros_like(frames)
     moved = frames - frames[0]  # so that the derivative of a constant is 0, and not its rounding
-    return np.asarray(savgol_filter(moved, width, polyorder=order, deriv=order, axis=0, mode="interp"))
+    n_fits = len(frames) - width + 1
+    fits = np.zeros((n_fits, frames.shape[1]), frames.dtype)
+    for place, weight in enumerate(_derivative_weights(order, width).tolist()):
+        fits += weight * moved[place : place + n_fits]
+    # A polynomial of degree `order` has the same derivative of that order everywhere.
+    return np.pad(fits, ((width // 2, width // 2), (0, 0)), mode="edge")
+
+
+@lru_cache(maxsize=8)
+def _derivative_weights(order: int, width: int) -> np.ndarray:
+    """Weights of `width` values, by which their least-squares polynomial's derivative is a sum of them."""
+    powers = np.vander(np.arange(width) - width // 2, order + 1, increasing=True)
+    return np.asarray(math.factorial(order) * np.linalg.pinv(powers)[order])
 
 
 def normalise_clip(frames: np.ndarray, kind: ClipNormalisation) -> np.ndarray:

@@ -16,9 +16,9 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy.fft import dct
 
 from features.audio import check_samples
+from features.cepstrum import dct_matrix
 from features.errors import FeatureError
 from features.frames import ClipNormalisation, deltas, normalise_clip, stack_frames
 from features.mel import mel_filterbank
@@ -202,7 +202,8 @@ class Mfcc(LogMel):
     def _static(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
         """Features before deltas, (T, n_mfcc)."""
         decibels = super()._static(samples, sample_rate)
-        return np.asarray(dct(decibels, type=2, norm="ortho", axis=1)[:, : self.n_mfcc])
+        cepstra = decibels @ dct_matrix(self.n_mels, self.n_mfcc)  # in float64, as bands nearly cancel
+        return np.asarray(cepstra.astype(decibels.dtype))
 
 
 KINDS = {"log-mel": LogMel, "mfcc": Mfcc}

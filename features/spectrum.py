@@ -4,8 +4,6 @@ Letters: N samples, T frames, n_fft the length of the Fourier transform.
 """
 
 import numpy as np
-from scipy.fft import rfft
-from scipy.signal import get_window
 
 
 def power_spectrogram(samples: np.ndarray, frame_length: int, hop_length: int, n_fft: int) -> np.ndarray:
@@ -37,8 +35,10 @@ def power_spectrogram(samples: np.ndarray, frame_length: int, hop_length: int, n
     """
     window = np.zeros(n_fft, samples.dtype)
     start = (n_fft - frame_length) // 2
-    window[start : start + frame_length] = get_window("hann", frame_length, fftbins=True)
+    window[start : start + frame_length] = 0.5 - 0.5 * np.cos(
+        2 * np.pi / frame_length * np.arange(frame_length)
+    )
     padded = np.pad(samples, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
-    spectrum = rfft(frames * window, axis=1)  # scipy's keeps float32
+    spectrum = np.fft.rfft(frames * window, axis=1)
     return np.asarray(spectrum.real**2 + spectrum.imag**2)

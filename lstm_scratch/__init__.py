@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lstm_scratch.layers.stack import LSTM
     from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init
     from lstm_scratch.network import Network
+    from lstm_scratch.params import freeze
+    from lstm_scratch.stepping import Stepper
     from lstm_scratch.tracing import trace
     from lstm_scratch.truncated import truncated_backward, truncated_forward
     from lstm_scratch.variants import Variant
@@ -23,8 +25,10 @@ __all__ = [
     "AudioClassifier",
     "Network",
     "SequenceClassifier",
+    "Stepper",
     "Variant",
     "__version__",
+    "freeze",
     "lstm_backward",
     "lstm_forward",
     "lstm_init",
@@ -38,7 +42,9 @@ _MODULE_OF = {
     "AudioClassifier": "audio",
     "Network": "network",
     "SequenceClassifier": "classifier",
+    "Stepper": "stepping",
     "Variant": "variants",
+    "freeze": "params",
     "lstm_backward": "lstm",
     "lstm_forward": "lstm",
     "lstm_init": "lstm",

@@ -20,7 +20,7 @@ from lstm_scratch.layers.loss import softmax
 from lstm_scratch.layers.pooling import Pooling
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
-from lstm_scratch.params import Params, count, from_torch_names, to_torch_names
+from lstm_scratch.params import Params, count, freeze, from_torch_names, to_torch_names
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.splits import hold_out
 from lstm_scratch.training import Epoch, Part, TrainingOptions, predict_logits, train
@@ -68,7 +68,7 @@ class SequenceClassifier(Estimator):
     patience : int, optional
         Epochs without a better validation loss after which training stops. By default a quarter of
         the epochs, at least 5.
-    engine : {"numpy", "numba"}, default "numpy"
+    engine : {"numba", "numpy"}, default "numba"
         Who computes the LSTM: plain numpy, or the compiled kernels.
     random_state : int, default 0
         Seed of everything that is drawn: the same seed gives the same bits.
@@ -83,7 +83,7 @@ class SequenceClassifier(Estimator):
         F.
     network_ : Network
         Sizes of the network.
-    params_ : dict
+    params_ : FrozenParams
         Its parameters, by name.
     mean_, scale_ : ndarray (F,), float32
         Taken off, and divided by, before the network: mean and standard deviation of each feature
@@ -111,7 +111,7 @@ class SequenceClassifier(Estimator):
     class_weight: ClassWeight = None
     validation_fraction: float = 0.1
     patience: int | None = None
-    engine: str = "numpy"
+    engine: str = "numba"
     random_state: int = 0
     verbose: bool = False
 
@@ -186,7 +186,7 @@ class SequenceClassifier(Estimator):
                 bar.set_description(f"training (of {bar.total}, ended early)")
                 bar.total = len(history)
         # All at once, so that a training that fails leaves what was learned before.
-        self.classes_, self.network_, self.params_ = classes, network, params
+        self.classes_, self.network_, self.params_ = classes, network, freeze(params)
         self.mean_, self.scale_, self.n_features_in_ = mean, scale, len(mean)
         self.history_ = [dataclasses.asdict(epoch) for epoch in history]
         self.card_ = _start_card(classes, training[1], None if validation is None else validation[1])
@@ -384,7 +384,7 @@ class SequenceClassifier(Estimator):
         classifier.scale_ = arrays.pop("normalisation.scale")
         classifier.n_features_in_ = len(classifier.mean_)
         classifier.network_ = classifier._make_network(classifier.n_features_in_, len(classifier.classes_))
-        classifier.params_ = from_torch_names(arrays)
+        classifier.params_ = freeze(from_torch_names(arrays))
         wanted = {name: a.shape for name, a in classifier.network_.init(np.random.default_rng()).items()}
         found = {name: a.shape for name, a in classifier.params_.items()}
         if wanted != found:

@@ -18,6 +18,7 @@ from lstm_scratch.params import Params
 from lstm_scratch.variants import PLAIN, Variant, VariantCache, variant_backward, variant_forward
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
+State = tuple[np.ndarray, np.ndarray]
 
 
 class Engine(NamedTuple):
@@ -27,10 +28,15 @@ class Engine(NamedTuple):
     and ``backward(params, cache, dy, dh_n, dc_n)`` returns ``((dx, dh0, dc0), grads)``, with the shapes
     of `variant_forward` and `variant_backward`. A projection shows as ``weight_hr`` among the parameters.
     For ``inference`` no backward pass is to follow, and the cache may be None.
+
+    ``single_step(layers, variant)``, where there is one, takes the parameters of layers on top of each other,
+    and returns a function that computes from ``x (I,)`` and the states ``h`` and ``c (L, H)`` those after the
+    step; or None, where it has no better way than `forward`.
     """
 
     forward: Callable[..., tuple[Three, Any]]
     backward: Callable[..., tuple[Three, Params]]
+    single_step: Callable[[list[Params], Variant], Callable[..., State] | None] | None = None
 
 
 def numpy_forward(
@@ -116,9 +122,8 @@ def numba_forward(
     cache : KernelCache, LSTMCache or VariantCache
         What `numba_backward` needs.
     """
-    arrays = [x, *params.values(), *(state for state in (h0, c0) if state is not None)]
-    is_plain = variant == PLAIN and "weight_hr" not in params
-    if is_plain and x.dtype in (np.float32, np.float64) and all(a.dtype == x.dtype for a in arrays):
+    states = [state for state in (h0, c0) if state is not None]
+    if _is_for_kernels(variant, params, x, *states):
         kernels = _kernels()
         if kernels is not None:
             outputs, cache = kernels.lstm_forward(params, x, h0, c0, lengths, keep=not inference)
@@ -149,6 +154,38 @@ def numba_backward(
     return inputs, grads
 
 
+def numba_single_step(layers: list[Params], variant: Variant) -> Callable[..., State] | None:
+    """Set up a single step, as `Engine` describes it.
+
+    Parameters
+    ----------
+    layers : list of dict
+        Parameters.
+    variant : Variant
+        What differs from the plain LSTM.
+
+    Returns
+    -------
+    callable or None
+        The step.
+    """
+    if not all(_is_for_kernels(variant, params) for params in layers) or _kernels() is None:
+        return None
+    from lstm_scratch.kernels.step import single_step
+
+    return single_step(layers)
+
+
+def _is_for_kernels(variant: Variant, params: Params, *inputs: np.ndarray) -> bool:
+    dtype = params["bias"].dtype
+    return (
+        variant == PLAIN
+        and "weight_hr" not in params
+        and dtype in (np.float32, np.float64)
+        and all(array.dtype == dtype for array in (*params.values(), *inputs))
+    )
+
+
 @cache
 def _kernels() -> Any:
     """Import the kernels when they are first needed: numba takes its time. None, if it is not there."""
@@ -159,7 +196,7 @@ def _kernels() -> Any:
             raise ImportError("NUMBA_DISABLE_JIT is set")
         import lstm_scratch.kernels.engine as kernels
         from lstm_scratch.kernels.jit import cache_folder, is_compiled
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # missing, or broken
         warnings.warn(f"no fast kernels, numpy computes instead: {error}", stacklevel=2)
         return None
     if not is_compiled():
@@ -196,6 +233,7 @@ def warm_up() -> str:
             for keep in (False, True):
                 (y, _, _), cache = kernels.lstm_forward(params, np.zeros((2, B, 2), dtype), keep=keep)
             kernels.lstm_backward(params, cache, y)
+        numba_single_step([params], PLAIN)(np.zeros(2, dtype), *np.zeros((2, 1, 3), dtype))  # type: ignore[misc]
     from lstm_scratch.kernels.jit import cache_folder
 
     if cache_folder() is None:
@@ -205,7 +243,7 @@ def warm_up() -> str:
 
 ENGINES = {
     "numpy": Engine(numpy_forward, numpy_backward),
-    "numba": Engine(numba_forward, numba_backward),
+    "numba": Engine(numba_forward, numba_backward, numba_single_step),
 }
 
 

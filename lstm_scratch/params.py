@@ -5,14 +5,120 @@ shapes as the parameters it belongs to.
 """
 
 import re
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
 Params: TypeAlias = dict[str, np.ndarray]
+T = TypeVar("T")
 
 _BIAS = re.compile(r"(?P<start>|.*\.)bias(?P<end>_l\d+(_reverse)?)")
 _TORCH_BIAS = re.compile(r"(?P<start>|.*\.)bias_(?P<which>ih|hh)(?P<end>_l\d+(_reverse)?)")
+
+
+class FrozenParams(Params):
+    """Parameters that stay as they are, as `freeze` makes them.
+
+    What is derived from them is derived once: an engine packs its weights in the first call only.
+
+    Parameters
+    ----------
+    arrays : dict
+        Arrays that nobody writes to any more.
+    """
+
+    def __init__(self, arrays: Params) -> None:
+        super().__init__(arrays)
+        self._derived: dict[str, Any] = {}
+
+    def once(self, name: str, derive: Callable[[], T]) -> T:
+        """Give what is derived from the parameters, of the first call with this name.
+
+        Parameters
+        ----------
+        name : str
+            Of what is derived.
+        derive : callable
+            Makes it, without arguments.
+
+        Returns
+        -------
+        object
+            What it made.
+        """
+        if name not in self._derived:
+            self._derived[name] = derive()
+        derived: T = self._derived[name]
+        return derived
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return freeze, (dict(self),)
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        """Refuse to change.
+
+        Parameters
+        ----------
+        *args, **kwargs : object
+            Whatever the change was to be.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("frozen parameters stay as they are: change dict(params) and freeze that")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
+def freeze(params: Params) -> FrozenParams:
+    """Copy parameters that are to be used many times, and to change no more.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters.
+
+    Returns
+    -------
+    FrozenParams
+        The same names and values, in arrays that cannot be written to.
+    """
+    if isinstance(params, FrozenParams):
+        return params
+    # In the same memory order, by which BLAS chooses the order of its sums.
+    copies = {name: array.copy(order="K") for name, array in params.items()}
+    for array in copies.values():
+        array.flags.writeable = False
+    return FrozenParams(copies)
+
+
+def renamed(params: Params, key: str, name_of: Callable[[str], str | None]) -> Params:
+    """Pick parameters, under other names.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters.
+    key : str
+        Stands for the names, among frozen parameters.
+    name_of : callable
+        Gives the new name of a parameter by its old one, or None for one that is left out.
+
+    Returns
+    -------
+    dict
+        The same arrays; frozen, if the parameters are.
+    """
+
+    def pick() -> Params:
+        return {new: array for name, array in params.items() if (new := name_of(name)) is not None}
+
+    if isinstance(params, FrozenParams):
+        return params.once(key, lambda: FrozenParams(pick()))
+    return pick()
 
 
 def glorot_uniform(rng: np.random.Generator, n_out: int, n_in: int) -> np.ndarray:
@@ -78,7 +184,7 @@ def under(prefix: str, params: Params) -> Params:
         The same arrays under the names the part itself uses.
     """
     start = prefix + "."
-    return {name.removeprefix(start): a for name, a in params.items() if name.startswith(start)}
+    return renamed(params, start, lambda name: name.removeprefix(start) if name.startswith(start) else None)
 
 
 def prefixed(prefix: str, params: Params) -> Params:

@@ -12,7 +12,7 @@ from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.loss import cross_entropy_backward, cross_entropy_forward
 from lstm_scratch.network import Network
 from lstm_scratch.optim import AdamW, clip_gradient_norm, one_cycle
-from lstm_scratch.params import Params
+from lstm_scratch.params import Params, freeze
 from lstm_scratch.threads import one_blas_thread
 
 MIN_UPDATES = 1000  # small data want this many, however few batches they make
@@ -211,6 +211,7 @@ def predict_logits(network: Network, params: Params, sequences: Sequence[np.ndar
     ndarray (N, K)
         Scores before the softmax, in the order of the sequences.
     """
+    params = freeze(params)
     dtype = params["linear.weight"].dtype
     logits = np.zeros((len(sequences), network.n_classes), dtype)
     lengths = np.array([len(sequence) for sequence in sequences])

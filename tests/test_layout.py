@@ -38,11 +38,11 @@ FLOORS = [
     {"kernels/emitter"},
     {"kernels/buffers", "kernels/moves", "kernels/tile"},
     {"kernels/packing"},
-    {"kernels/passes"},
+    {"kernels/passes", "kernels/step"},
     {"kernels/engine"},
     {"engines"},
     {"layers/stack"},
-    {"tracing", "truncated", "converters/common"},
+    {"stepping", "tracing", "truncated", "converters/common"},
     {"converters/keras", "converters/onnx", "converters/torch"},
     {"network"},
     {"training"},
@@ -134,7 +134,8 @@ print(AudioClassifier.load(sys.argv[1]).score(clips, labels))
 def test_the_library_runs_where_torch_and_all_extras_are_not_installed(tmp_path):
     command = [sys.executable, "-c", WITHOUT, str(tmp_path / "model.safetensors")]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.stderr == ""
+    assert process.stderr.count("no fast kernels, numpy computes instead") == 1
+    assert process.stderr.count("Warning") == 1
     assert float(process.stdout) > 0.9
 
 

@@ -34,7 +34,7 @@ def empty(dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
 
 
 class Scratch:
-    """Arrays as of `empty`, for the length of a ``with`` block only.
+    """Arrays as of `empty`, for the length of one ``with`` block only.
 
     Parameters
     ----------
@@ -80,6 +80,6 @@ def _carve(
     arrays, used = [], 0
     for shape in shapes:
         used += -(address + used) % CACHE_LINE
-        arrays.append(np.ndarray(shape, dtype, block, used))  # type: ignore[call-overload]
+        arrays.append(np.ndarray(shape, dtype, block, used))
         used += arrays[-1].nbytes
     return arrays

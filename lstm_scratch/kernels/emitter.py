@@ -1,4 +1,4 @@
-"""Writing instructions for LLVM: addresses, loads, stores and loops; and operations that jitted code calls."""
+"""Writing instructions for LLVM: addresses, loads, stores, loops, and operations that jitted code calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,43 +15,135 @@ CACHE_LINE = 64  # bytes
 
 
 class Emitter:
-    """Writes instructions for one kind of numbers. Addresses are in bytes, strides in elements."""
+    """Writes instructions for one kind of number. Addresses are in bytes, strides in elements.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where they are written.
+    kind : Kind
+        Of the numbers.
+    """
 
     def __init__(self, builder: Any, kind: Kind) -> None:
         self.b, self.kind = builder, kind
 
     def number(self, value: int) -> ir.Constant:
-        """Write a whole number."""
+        """Write a whole number.
+
+        Parameters
+        ----------
+        value : int
+            The number.
+
+        Returns
+        -------
+        llvmlite.ir.Constant
+            The same as LLVM's.
+        """
         return ir.Constant(I64, value)
 
     def address(self, base: Any, elements: Any) -> Any:
-        """Give base + elements, in bytes."""
+        """Give the address so many elements behind another.
+
+        Parameters
+        ----------
+        base : llvmlite.ir.Value
+            An address.
+        elements : int or llvmlite.ir.Value
+            How many.
+
+        Returns
+        -------
+        llvmlite.ir.Value
+            An address.
+        """
         if isinstance(elements, int):
             return base if elements == 0 else self.b.add(base, self.number(elements * self.kind.n_bytes))
         return self.b.add(base, self.b.mul(elements, self.number(self.kind.n_bytes)))
 
     def row(self, base: Any, stride: Any, r: int) -> Any:
-        """Give the address of a row."""
+        """Give the address of a row.
+
+        Parameters
+        ----------
+        base : llvmlite.ir.Value
+            Address of row 0.
+        stride : llvmlite.ir.Value
+            From one row to the next.
+        r : int
+            Which row.
+
+        Returns
+        -------
+        llvmlite.ir.Value
+            An address.
+        """
         return base if r == 0 else self.address(base, self.b.mul(stride, self.number(r)))
 
     def vector(self, value: Any) -> Vector:
-        """Give a register's numbers their operators."""
+        """Give a register's numbers their operators.
+
+        Parameters
+        ----------
+        value : llvmlite.ir.Value
+            The register.
+
+        Returns
+        -------
+        Vector
+            The same.
+        """
         return Vector(self.b, self.kind, value)
 
     def load(self, address: Any, vector: int = 0) -> Vector:
-        """Load the vector that lies so many vectors behind an address."""
+        """Load a register's numbers.
+
+        Parameters
+        ----------
+        address : llvmlite.ir.Value
+            Where they are.
+        vector : int, default 0
+            How many vectors behind it.
+
+        Returns
+        -------
+        Vector
+            The numbers.
+        """
         address = self.address(address, vector * self.kind.lanes)
         pointer = self.b.inttoptr(address, self.kind.vector.as_pointer())
         return self.vector(self.b.load(pointer, align=self.kind.n_bytes))
 
     def store(self, value: Vector, address: Any, vector: int = 0) -> None:
-        """Store it there."""
+        """Store a register's numbers.
+
+        Parameters
+        ----------
+        value : Vector
+            The numbers.
+        address : llvmlite.ir.Value
+            Where to.
+        vector : int, default 0
+            How many vectors behind it.
+        """
         address = self.address(address, vector * self.kind.lanes)
         pointer = self.b.inttoptr(address, self.kind.vector.as_pointer())
         self.b.store(value.value, pointer, align=self.kind.n_bytes)
 
     def broadcast(self, address: Any) -> Any:
-        """Load one number into all lanes."""
+        """Load one number into all lanes.
+
+        Parameters
+        ----------
+        address : llvmlite.ir.Value
+            Where it is.
+
+        Returns
+        -------
+        llvmlite.ir.Value
+            A vector.
+        """
         number = self.b.load(self.b.inttoptr(address, self.kind.scalar.as_pointer()))
         undefined = ir.Constant(self.kind.vector, ir.Undefined)
         first = self.b.insert_element(undefined, number, ir.Constant(I32, 0))
@@ -59,7 +151,15 @@ class Emitter:
         return self.b.shuffle_vector(first, undefined, lanes)
 
     def prefetch(self, address: Any, write: bool = False) -> None:
-        """Ask for a cache line that will be needed soon."""
+        """Ask for a cache line that will be needed soon.
+
+        Parameters
+        ----------
+        address : llvmlite.ir.Value
+            In the line; it need not be valid.
+        write : bool, default False
+            Whether it will be written.
+        """
         pointer = ir.IntType(8).as_pointer()
         signature = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
         name = "llvm.prefetch.p0"
@@ -68,7 +168,22 @@ class Emitter:
         self.b.call(function, [self.b.inttoptr(address, pointer), *flags])
 
     def count(self, n: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-        """Loop k = 0 .. n - 1, carrying values from one turn to the next."""
+        """Loop k = 0 .. n - 1, carrying values from one turn to the next.
+
+        Parameters
+        ----------
+        n : llvmlite.ir.Value
+            How many turns.
+        carried : list of llvmlite.ir.Value
+            Values before the first turn.
+        body : callable
+            Writes a turn: from k and the values before it, the values after it.
+
+        Returns
+        -------
+        list of llvmlite.ir.Value
+            Values after the last turn.
+        """
         b = self.b
         before = b.block
         loop, done = b.append_basic_block("k"), b.append_basic_block("k_done")
@@ -96,8 +211,18 @@ class Emitter:
 def operation(name: str, define: Callable[[Emitter, list[Any]], None]) -> Any:
     """Make an operation for jitted code: ``run(array, numbers)``, where the array only tells the dtype.
 
-    `define` writes it, given an emitter and the numbers, which are a tuple of whole ones. It becomes one
-    function per kind of number, wherever it is called from.
+    Parameters
+    ----------
+    name : str
+        Its name, one of a kind.
+    define : callable
+        Writes it, given an emitter and the numbers.
+
+    Returns
+    -------
+    callable
+        The operation. `numbers` is a tuple of whole ones. It becomes one function per kind of number,
+        wherever it is called from.
     """
 
     @intrinsic

@@ -15,7 +15,7 @@ from lstm_scratch.kernels.layout import Layout, plain
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
 from lstm_scratch.kernels.passes import backward, forward, inputs_product, product, weight_gradients
 from lstm_scratch.kernels.threads import in_parts, thread_count
-from lstm_scratch.params import Params
+from lstm_scratch.params import FrozenParams, Params
 
 FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
 WORTH_A_THREAD = 10_000_000  # operations below which waking one costs more than it gains
@@ -49,6 +49,7 @@ def lstm_forward(
     ----------
     params : dict
         ``weight_ih (4H, I)``, ``weight_hh (4H, H)`` and ``bias (4H,)``, float32 or float64, as all arrays.
+        Frozen ones are packed once, others in every call.
     x : ndarray (T, B, I)
         Inputs.
     h0, c0 : ndarray (B, H), optional
@@ -96,12 +97,22 @@ def lstm_forward(
 def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None) -> None:
     """Fill the cache from its inputs and initial states."""
     layout, x, h, c, gates = cache.layout, cache.x, cache.h, cache.c, cache.gates
-    weight_ih, weight_hh, bias = (plain(params[name]) for name in ("weight_ih", "weight_hh", "bias"))
-    (N, I), (H, Hp), W = x.shape, (weight_hh.shape[1], h.shape[1]), 4 * lanes(x.dtype)
+    (N, I), (H, Hp), W = x.shape, (params["weight_hh"].shape[1], h.shape[1]), 4 * lanes(x.dtype)
     few = layout.B < FEW
-    blocks, products = 4 * Hp // W, (N if few and not keep else 0, _gates_width(Hp, x.dtype))
-    with Scratch(x.dtype, (blocks, I + H, W), (blocks, W), products) as (packed, packed_bias, z):
-        pack_gates(weight_ih, weight_hh, bias, packed, packed_bias)
+    products = (N if few and not keep else 0, _gates_width(Hp, x.dtype))
+    shapes = ((Hp * 4 // W, I + H, W), (Hp * 4 // W, W))
+
+    def pack(packed: np.ndarray, packed_bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = (plain(params[name]) for name in ("weight_ih", "weight_hh", "bias"))
+        pack_gates(*weights, packed, packed_bias)
+        return packed, packed_bias
+
+    frozen = isinstance(params, FrozenParams)
+    with Scratch(x.dtype, products, *(() if frozen else shapes)) as (z, *room):
+        if isinstance(params, FrozenParams):
+            packed, packed_bias = params.once("packed gates", lambda: pack(*empty(x.dtype, *shapes)))
+        else:
+            packed, packed_bias = pack(*room)
         if not keep:
             gates = z
         if few:
@@ -110,7 +121,7 @@ def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None
         def work(low: int, high: int) -> None:
             forward(x, packed, packed_bias, gates, h, c, layout.starts, layout.counts, few, keep, low, high)
 
-        in_parts(work, layout.steps, _parts(2 * N * (weight_ih.size + weight_hh.size), num_threads))
+        in_parts(work, layout.steps, _parts(8 * N * H * (I + H), num_threads))
 
 
 def lstm_backward(

@@ -146,7 +146,7 @@ class Layout:
 
 @lru_cache(maxsize=16)
 def _whole(T: int, B: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, starts and steps of rows that are all T long."""
+    """Give counts, starts and steps of rows that are all T long."""
     return np.full(T, B), B * np.arange(T), np.full(B, T)
 
 

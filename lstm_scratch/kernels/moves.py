@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from lstm_scratch.kernels.emitter import I32, Emitter, operation

@@ -203,7 +203,8 @@ def weight_gradients(x, h_prev, gates, sums, L, chunk, first, last):
     """Compute ``sums = [x | h_prev | 1].T @ dz``, in the columns of the blocks first .. last.
 
     Rows come in chunks: each is summed on its own while it is in the cache, and then added, which is more
-    exact than one long sum, too. What is in `sums` before does not count. Threads share the columns, so that no sum depends on their number.
+    exact than one long sum, too. Threads share the columns, so that no sum depends on their number. What is
+    in `sums` before does not count.
     """
     N, I = x.shape
     Hp, H, W = h_prev.shape[1], sums.shape[0] - I - 1, 4 * L

@@ -5,6 +5,7 @@ D directions (1 or 2), L layers.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.engines import Engine, engine_named
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
-from lstm_scratch.params import Params
+from lstm_scratch.params import Params, renamed
 from lstm_scratch.variants import PLAIN, Variant, variant_init, variant_shapes
 
 
@@ -57,7 +58,7 @@ class LSTM:
         Read backwards only. Outputs stay at the steps whose inputs they saw last.
     variant : Variant
         What differs from the plain LSTM in every layer's step.
-    engine : str or Engine, default "numpy"
+    engine : str or Engine, default "numba"
         Who computes: one of `lstm_scratch.engines.ENGINES`, or one of your own.
 
     Raises
@@ -76,7 +77,7 @@ class LSTM:
     batch_first: bool = False
     reverse: bool = False
     variant: Variant = PLAIN
-    engine: str | Engine = "numpy"
+    engine: str | Engine = "numba"
 
     def __post_init__(self) -> None:
         for name, kind in (("variant", Variant), ("engine", str | Engine)):
@@ -295,6 +296,22 @@ class LSTM:
             dh0, dc0 = dh0[:, 0], dc0[:, 0]
         return (self.as_given(dy, batched), dh0, dc0), grads
 
+    def single_step(self, params: Params) -> Callable[..., tuple[np.ndarray, np.ndarray]] | None:
+        """Set up the engine's way to do one step of one sequence, of which `Stepper` is the public side.
+
+        Parameters
+        ----------
+        params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        callable or None
+            From ``x (I,)``, ``h`` and ``c (L, H)``, h and c after the step. None, if the engine has none.
+        """
+        make = self._engine().single_step
+        return make and make([_of_pass(params, suffix) for suffix in self.suffixes], self.variant)
+
     def _engine(self) -> Engine:
         return engine_named(self.engine) if isinstance(self.engine, str) else self.engine
 
@@ -450,4 +467,4 @@ def reverse_valid(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
 
 def _of_pass(params: Params, suffix: str) -> Params:
     """Pick the parameters of one layer and direction, under the names of `lstm.py`."""
-    return {name.removesuffix(suffix): array for name, array in params.items() if name.endswith(suffix)}
+    return renamed(params, suffix, lambda name: name.removesuffix(suffix) if name.endswith(suffix) else None)
