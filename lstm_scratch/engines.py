@@ -24,10 +24,12 @@ State = tuple[np.ndarray, np.ndarray]
 class Engine(NamedTuple):
     """A forward and a backward pass.
 
-    ``forward(params, x, h0, c0, lengths, variant, rng, inference)`` returns ``((y, h_n, c_n), cache)``
-    and ``backward(params, cache, dy, dh_n, dc_n)`` returns ``((dx, dh0, dc0), grads)``, with the shapes
-    of `variant_forward` and `variant_backward`. A projection shows as ``weight_hr`` among the parameters.
-    For ``inference`` no backward pass is to follow, and the cache may be None.
+    ``forward(params, x, h0, c0, lengths, variant, rng, inference, num_threads)`` returns
+    ``((y, h_n, c_n), cache)`` and ``backward(params, cache, dy, dh_n, dc_n)`` returns
+    ``((dx, dh0, dc0), grads)``, with the shapes of `variant_forward` and `variant_backward`. A projection
+    shows as ``weight_hr`` among the parameters. For ``inference`` no backward pass is to follow, and the
+    cache may be None. ``num_threads`` is how many threads it may use for this pass and its backward pass;
+    None, if the user did not say.
 
     ``single_step(layers, variant)``, where there is one, takes the parameters of layers on top of each other,
     and returns a function that computes from ``x (I,)`` and the states ``h`` and ``c (L, H)`` those after the
@@ -48,6 +50,7 @@ def numpy_forward(
     variant: Variant,
     rng: np.random.Generator | None,
     inference: bool,
+    num_threads: int | None,
 ) -> tuple[Three, LSTMCache | VariantCache]:
     """Run a pass by `lstm.py`, or by `variants.py` where it differs from the plain LSTM.
 
@@ -55,8 +58,8 @@ def numpy_forward(
     ----------
     params, x, h0, c0, lengths, variant, rng : object
         As of `variant_forward`.
-    inference : bool
-        Whether no backward pass is to follow.
+    inference, num_threads : object
+        Neither is of any use here.
 
     Returns
     -------
@@ -105,6 +108,7 @@ def numba_forward(
     variant: Variant,
     rng: np.random.Generator | None,
     inference: bool,
+    num_threads: int | None,
 ) -> tuple[Three, Any]:
     """Run a pass by the kernels, or by `numpy_forward` where it differs from the plain LSTM in float32 or 64.
 
@@ -114,6 +118,8 @@ def numba_forward(
         As of `variant_forward`.
     inference : bool
         Whether no backward pass is to follow.
+    num_threads : int or None
+        As of `lstm_scratch.kernels.engine.lstm_forward`.
 
     Returns
     -------
@@ -126,9 +132,9 @@ def numba_forward(
     if _is_for_kernels(variant, params, x, *states):
         kernels = _kernels()
         if kernels is not None:
-            outputs, cache = kernels.lstm_forward(params, x, h0, c0, lengths, keep=not inference)
+            outputs, cache = kernels.lstm_forward(params, x, h0, c0, lengths, num_threads, keep=not inference)
             return outputs, cache
-    return numpy_forward(params, x, h0, c0, lengths, variant, rng, inference)
+    return numpy_forward(params, x, h0, c0, lengths, variant, rng, inference, num_threads)
 
 
 def numba_backward(

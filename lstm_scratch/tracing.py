@@ -68,7 +68,7 @@ def trace(
     steps: dict[int, tuple[Steps, Steps | None]] = {}  # by the cache of their pass
 
     def forward(params: Params, *inputs: Any) -> Any:
-        outputs, cache = variant_forward(params, *inputs[:-1])  # the last says whether for inference
+        outputs, cache = variant_forward(params, *inputs[:-2])  # without inference and num_threads
         steps[id(cache)] = (steps_of(params, cache), None)
         return outputs, cache
 

@@ -232,7 +232,7 @@ def broken_case(tooth: Tooth) -> Case:
     elif tooth.module is PLAIN:
         lstm = LSTM(*size, engine=Engine(_without_options(module.lstm_forward), module.lstm_backward))
     else:
-        engine = Engine(lambda *inputs: module.variant_forward(*inputs[:-1]), module.variant_backward)
+        engine = Engine(lambda *inputs: module.variant_forward(*inputs[:-2]), module.variant_backward)
         lstm = LSTM(*size, variant=tooth.variant, engine=engine)
     return draw_case(lstm, lengths=[2, 0, 5], mask_seed=mask_seed)
 

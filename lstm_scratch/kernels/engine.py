@@ -31,6 +31,7 @@ class KernelCache:
     h: np.ndarray  # (B + N, Hp), initial states in front
     c: np.ndarray  # (B + N, Hp)
     gates: np.ndarray  # (N, 4 Hp and padding), in blocks of L units, and in a block i, f, g, o
+    num_threads: int | None  # of the forward pass
     spent: bool = False  # whether `gates` holds dz by now: a backward pass writes it over them
 
 
@@ -84,7 +85,7 @@ def lstm_forward(
     rows = layout.pack(x)
     if keep and np.may_share_memory(rows, x):
         rows = rows.copy()  # whoever changes x later does not change its gradients
-    cache = KernelCache(layout, rows, h, c, gates)
+    cache = KernelCache(layout, rows, h, c, gates, num_threads)
     _run(params, cache, keep, num_threads)
     last_c = layout.last_of(c) if keep else c
     y = layout.pad(h[B:, :H])
@@ -146,7 +147,7 @@ def lstm_backward(
     dh_n, dc_n : ndarray (B, H), optional
         Gradients with respect to ``h_n`` and ``c_n``. By default zero.
     num_threads : int, optional
-        As of `thread_count`. The results are the same bits for any number.
+        As of `thread_count`. By default as in the forward pass. The results are the same bits for any number.
 
     Returns
     -------
@@ -155,6 +156,7 @@ def lstm_backward(
     grads : dict
         Gradients of the parameters, under their names.
     """
+    num_threads = cache.num_threads if num_threads is None else num_threads
     if cache.spent:
         _run(params, cache, True, num_threads)
     cache.spent = True

@@ -153,6 +153,7 @@ class LSTM:
         lengths: np.ndarray | None = None,
         rng: np.random.Generator | None = None,
         inference: bool = False,
+        num_threads: int | None = None,
     ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], StackCache]:
         """Run the stack over a batch of sequences, or over one.
 
@@ -173,6 +174,9 @@ class LSTM:
             Source of the dropout masks, in training. By default there is no dropout.
         inference : bool, default False
             Promise that no backward pass follows, so that an engine may keep less.
+        num_threads : int, optional
+            Threads of engine numba, also in `backward`. By default what the environment variable
+            ``LSTM_SCRATCH_NUM_THREADS`` says, or all CPUs. The results are the same bits for any number.
 
         Returns
         -------
@@ -212,6 +216,7 @@ class LSTM:
                     self.variant,
                     rng,
                     inference,
+                    num_threads,
                 )
                 outputs.append(reverse_valid(out, lengths) if reverse else out)
                 h_n.append(h)

@@ -290,7 +290,7 @@ def test_gradients_are_derivatives(draw, lengths):
 
 
 def forward(name, a, variant=PLAIN, rng=None, inference=False):
-    return ENGINES[name].forward(a.params, a.x, a.h0, a.c0, a.lengths, variant, rng, inference)
+    return ENGINES[name].forward(a.params, a.x, a.h0, a.c0, a.lengths, variant, rng, inference, None)
 
 
 def everything(name, a, **options):
@@ -381,7 +381,7 @@ def test_the_plain_layer_is_computed_by_kernels(draw, dtype):
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     of_numpy, _ = everything("numpy", a)
     assert any((found[name] != of_numpy[name]).any() for name in found)
-    assert isinstance(numpy_forward(a.params, a.x, *[None] * 3, PLAIN, None, False)[1], LSTMCache)
+    assert isinstance(numpy_forward(a.params, a.x, *[None] * 3, PLAIN, None, False, None)[1], LSTMCache)
 
 
 @pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
@@ -400,7 +400,7 @@ def test_going_back_by_a_pass_for_inference_is_refused_in_one_line(shape):
 
 def test_a_numpy_cache_goes_back_by_numpy(draw):
     a = draw(5, 3, 4, 6)
-    _, cache = numpy_forward(a.params, a.x, a.h0, a.c0, None, PLAIN, None, False)
+    _, cache = numpy_forward(a.params, a.x, a.h0, a.c0, None, PLAIN, None, False, None)
     found = ENGINES["numba"].backward(a.params, cache, a.dy, a.dh_n, a.dc_n)
     expected = numpy_backward(a.params, cache, a.dy, a.dh_n, a.dc_n)
     for ours, theirs in zip(found[0], expected[0], strict=True):

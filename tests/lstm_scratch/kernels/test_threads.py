@@ -159,13 +159,28 @@ def test_small_work_stays_in_its_thread(draw, monkeypatch):
     assert set(seen) == {1}
 
 
+def test_a_stack_hands_the_number_on_to_both_passes_of_every_layer(monkeypatch, always_threads):
+    monkeypatch.setenv(VARIABLE, "7")
+    seen = []
+    monkeypatch.setattr(kernels, "in_parts", lambda w, c, parts: (seen.append(parts), in_parts(w, c, parts)))
+    lstm = LSTM(3, 2, num_layers=2)
+    params, x = lstm.init(np.random.default_rng(0)), np.ones((5, 4, 3), np.float32)
+    for given, used in ((3, 3), (None, 7)):
+        (y, _, _), cache = lstm.forward(params, x, num_threads=given)
+        lstm.backward(params, cache, y)
+        assert seen == [used] * (2 + 2 * 3)  # a forward pass is one piece of work, a backward pass three
+        seen.clear()
+    with pytest.raises(SettingError, match="num_threads is a whole number above 0, not 0"):
+        lstm.forward(params, x, num_threads=0)
+
+
 def test_eight_threads_at_once_get_the_same_bits(draw, assert_same_bits, monkeypatch, always_threads):
     monkeypatch.setenv(VARIABLE, "2")
     cases = [draw(20, 5, 6 + n, 30, np.float32, "uneven", seed=n) for n in range(8)]
     engine = ENGINES["numba"]
 
     def predict(a):
-        outputs, _ = engine.forward(a.params, a.x, a.h0, a.c0, a.lengths, PLAIN, None, True)
+        outputs, _ = engine.forward(a.params, a.x, a.h0, a.c0, a.lengths, PLAIN, None, True, None)
         return dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
 
     alone = [predict(a) for a in cases]
