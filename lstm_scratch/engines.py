@@ -25,11 +25,11 @@ class Engine(NamedTuple):
     """A forward and a backward pass.
 
     ``forward(params, x, h0, c0, lengths, variant, rng, inference, num_threads)`` returns
-    ``((y, h_n, c_n), cache)`` and ``backward(params, cache, dy, dh_n, dc_n)`` returns
+    ``((y, h_n, c_n), cache)`` and ``backward(params, cache, dy, dh_n, dc_n, input_gradient)`` returns
     ``((dx, dh0, dc0), grads)``, with the shapes of `variant_forward` and `variant_backward`. A projection
     shows as ``weight_hr`` among the parameters. For ``inference`` no backward pass is to follow, and the
     cache may be None. ``num_threads`` is how many threads it may use for this pass and its backward pass;
-    None, if the user did not say.
+    None, if the user did not say. Without ``input_gradient``, ``dx`` need have no columns.
 
     ``single_step(layers, variant)``, where there is one, takes the parameters of layers on top of each other,
     and returns a function that computes from ``x (I,)`` and the states ``h`` and ``c (L, H)`` those after the
@@ -79,6 +79,7 @@ def numpy_backward(
     dy: np.ndarray,
     dh_n: np.ndarray | None,
     dc_n: np.ndarray | None,
+    input_gradient: bool,
 ) -> tuple[Three, Params]:
     """Carry the gradient back through a pass of `numpy_forward`.
 
@@ -86,17 +87,19 @@ def numpy_backward(
     ----------
     params, cache, dy, dh_n, dc_n : object
         As of `variant_backward`.
+    input_gradient : bool
+        Whether ``dx`` is wanted.
 
     Returns
     -------
     inputs : tuple of ndarray
-        As of `variant_backward`.
+        As of `variant_backward`; ``dx`` without columns, if it is not wanted.
     grads : dict
         As of `variant_backward`.
     """
-    if isinstance(cache, LSTMCache):
-        return lstm_backward(params, cache, dy, dh_n, dc_n)
-    return variant_backward(params, cache, dy, dh_n, dc_n)
+    back = lstm_backward if isinstance(cache, LSTMCache) else variant_backward
+    (dx, dh0, dc0), grads = back(params, cache, dy, dh_n, dc_n)  # type: ignore[arg-type]  # each its own
+    return (dx if input_gradient else dx[:, :, :0], dh0, dc0), grads
 
 
 def numba_forward(
@@ -138,7 +141,12 @@ def numba_forward(
 
 
 def numba_backward(
-    params: Params, cache: Any, dy: np.ndarray, dh_n: np.ndarray | None, dc_n: np.ndarray | None
+    params: Params,
+    cache: Any,
+    dy: np.ndarray,
+    dh_n: np.ndarray | None,
+    dc_n: np.ndarray | None,
+    input_gradient: bool,
 ) -> tuple[Three, Params]:
     """Carry the gradient back through a pass of `numba_forward`.
 
@@ -146,17 +154,19 @@ def numba_backward(
     ----------
     params, cache, dy, dh_n, dc_n : object
         As of `variant_backward`.
+    input_gradient : bool
+        Whether ``dx`` is wanted.
 
     Returns
     -------
     inputs : tuple of ndarray
-        As of `variant_backward`.
+        As of `variant_backward`; ``dx`` without columns, if it is not wanted.
     grads : dict
         As of `variant_backward`.
     """
     if isinstance(cache, LSTMCache | VariantCache):
-        return numpy_backward(params, cache, dy, dh_n, dc_n)
-    inputs, grads = _kernels().lstm_backward(params, cache, dy, dh_n, dc_n)
+        return numpy_backward(params, cache, dy, dh_n, dc_n, input_gradient)
+    inputs, grads = _kernels().lstm_backward(params, cache, dy, dh_n, dc_n, input_gradient=input_gradient)
     return inputs, grads
 
 

@@ -133,7 +133,9 @@ class Network:
         logits, linear = linear_forward(under("linear", params), dropped)
         return logits, NetworkCache(lstm, pooling, mask, linear)
 
-    def backward(self, params: Params, cache: NetworkCache, dlogits: np.ndarray) -> tuple[np.ndarray, Params]:
+    def backward(
+        self, params: Params, cache: NetworkCache, dlogits: np.ndarray, input_gradient: bool = True
+    ) -> tuple[np.ndarray, Params]:
         """Carry a loss's gradient back to inputs and parameters.
 
         Parameters
@@ -144,16 +146,20 @@ class Network:
             What `forward` returned.
         dlogits : ndarray (B, K)
             Gradient with respect to its result.
+        input_gradient : bool, default True
+            Whether ``dx`` is wanted.
 
         Returns
         -------
         dx : ndarray (T, B, F)
-            Gradient with respect to ``x``.
+            Gradient with respect to ``x``; without columns, if it is not wanted.
         grads : dict
             Gradients of the parameters.
         """
         dy, head = self._head_backward(params, cache, dlogits)
-        (dx, _, _), lstm = self.lstm.backward(under("lstm", params), cache.lstm, dy)
+        (dx, _, _), lstm = self.lstm.backward(
+            under("lstm", params), cache.lstm, dy, input_gradient=input_gradient
+        )
         return dx, prefixed("lstm", lstm) | head
 
     def trace(

@@ -61,10 +61,16 @@ class AdamW:
             grad = grads[name]
             mean = self.mean.setdefault(name, np.zeros_like(param))
             square = self.square.setdefault(name, np.zeros_like(param))
-            mean += (1 - self.beta1) * (grad - mean)
-            square += (1 - self.beta2) * (grad * grad - square)
-            param -= learning_rate * self.weight_decay * param
-            param -= learning_rate * mean_scale * mean / (np.sqrt(square * square_scale) + self.eps)
+            room = np.empty_like(param)  # one array for all in between: fresh ones cost more than their sums
+            mean += np.multiply(1 - self.beta1, np.subtract(grad, mean, out=room), out=room)
+            square *= self.beta2
+            square += np.multiply(1 - self.beta2, np.multiply(grad, grad, out=room), out=room)
+            param *= 1 - learning_rate * self.weight_decay
+            scale = np.sqrt(np.multiply(square, square_scale, out=room), out=room)
+            scale += self.eps
+            np.divide(mean, scale, out=room)
+            room *= learning_rate * mean_scale
+            param -= room
 
 
 def clip_gradient_norm(grads: Params, max_norm: float) -> float:

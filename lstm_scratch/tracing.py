@@ -73,7 +73,7 @@ def trace(
         return outputs, cache
 
     def backward(params: Params, cache: VariantCache, *d_outputs: Any) -> Any:
-        d_inputs, grads, d = backward_with_steps(params, cache, *d_outputs)
+        d_inputs, grads, d = backward_with_steps(params, cache, *d_outputs[:-1])  # without input_gradient
         steps[id(cache)] = (steps[id(cache)][0], d)
         return d_inputs, grads
 

@@ -97,7 +97,8 @@ class Case:
             The loss's gradient with respect to every array, under its name.
         """
         _, cache = self._forward(self.arrays)
-        d_inputs, grads = self.lstm.backward(self.params, cache, **self.upstream)
+        upstream = (self.upstream.get(name) for name in ("dy", "dh_n", "dc_n"))
+        d_inputs, grads = self.lstm.backward(self.params, cache, *upstream)  # type: ignore[arg-type]  # dy is there
         return grads | dict(zip(INPUTS, d_inputs, strict=True))
 
     def _forward(self, arrays: Mapping[str, np.ndarray]) -> tuple[tuple[np.ndarray, ...], Any]:

@@ -230,9 +230,15 @@ def broken_case(tooth: Tooth) -> Case:
     if tooth.module is STACK:
         lstm = module.LSTM(*size, num_layers=2, bidirectional=True, dropout=0.4)
     elif tooth.module is PLAIN:
-        lstm = LSTM(*size, engine=Engine(_without_options(module.lstm_forward), module.lstm_backward))
+        engine = Engine(
+            _without_options(module.lstm_forward), lambda *inputs: module.lstm_backward(*inputs[:-1])
+        )
+        lstm = LSTM(*size, engine=engine)
     else:
-        engine = Engine(lambda *inputs: module.variant_forward(*inputs[:-2]), module.variant_backward)
+        engine = Engine(
+            lambda *inputs: module.variant_forward(*inputs[:-2]),
+            lambda *inputs: module.variant_backward(*inputs[:-1]),
+        )
         lstm = LSTM(*size, variant=tooth.variant, engine=engine)
     return draw_case(lstm, lengths=[2, 0, 5], mask_seed=mask_seed)
 

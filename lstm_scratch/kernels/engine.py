@@ -13,7 +13,13 @@ from lstm_scratch.kernels.cpu import lanes
 from lstm_scratch.kernels.emitter import CACHE_LINE
 from lstm_scratch.kernels.layout import Layout, plain
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
-from lstm_scratch.kernels.passes import backward, forward, inputs_product, product, weight_gradients
+from lstm_scratch.kernels.passes import (
+    backward,
+    forward,
+    inputs_gradient,
+    inputs_product,
+    weight_gradients,
+)
 from lstm_scratch.kernels.threads import in_parts, thread_count
 from lstm_scratch.params import FrozenParams, Params
 
@@ -132,6 +138,7 @@ def lstm_backward(
     dh_n: np.ndarray | None = None,
     dc_n: np.ndarray | None = None,
     num_threads: int | None = None,
+    input_gradient: bool = True,
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], Params]:
     """Carry a loss's gradient back through every step, as `lstm_scratch.lstm.lstm_backward` does.
 
@@ -148,11 +155,14 @@ def lstm_backward(
         Gradients with respect to ``h_n`` and ``c_n``. By default zero.
     num_threads : int, optional
         As of `thread_count`. By default as in the forward pass. The results are the same bits for any number.
+    input_gradient : bool, default True
+        Whether ``dx`` is wanted.
 
     Returns
     -------
     inputs : tuple of ndarray
-        ``dx (T, B, I)``, zero at the padding, ``dh0 (B, H)`` and ``dc0 (B, H)``.
+        ``dx (T, B, I)``, zero at the padding, or without columns if it is not wanted, ``dh0 (B, H)`` and
+        ``dc0 (B, H)``.
     grads : dict
         Gradients of the parameters, under their names.
     """
@@ -165,19 +175,21 @@ def lstm_backward(
     dtype, (N, I), H, Hp, B = x.dtype, x.shape, weight_hh.shape[1], h.shape[1], layout.B
     L = lanes(dtype)
     W = 4 * L
-    (dx,) = empty(dtype, (N, -(-I // L) * L))
+    wanted = I if input_gradient else 0
+    (dx,) = empty(dtype, (N, -(-wanted // L) * L))
     dc, dh0 = np.zeros((B, Hp), dtype), np.zeros((B, Hp), dtype)
     parts = _parts(4 * N * (weight_ih.size + weight_hh.size), num_threads)
     starts, counts = layout.starts, layout.counts
     with Scratch(
         dtype,
         (-(-Hp // W), 4 * Hp, W),
-        (-(-I // W), 4 * Hp, W),
+        (-(-wanted // W), 4 * Hp, W),
         (N, Hp),
         (I + H + 1, _gates_width(Hp, dtype)),
     ) as (packed_hh, packed_ih, dh, sums):
         pack_columns(weight_hh, packed_hh)
-        pack_columns(weight_ih, packed_ih)
+        if input_gradient:
+            pack_columns(weight_ih, packed_ih)
         dh[:, :H] = layout.pack(dy)
         dh[:, H:] = 0
         if dh_n is not None:
@@ -187,9 +199,9 @@ def lstm_backward(
 
         def carry_back(low: int, high: int) -> None:
             backward(dh, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high)
+            inputs_gradient(gates, packed_ih, dx, starts, counts, low, high)
 
         in_parts(carry_back, layout.steps, parts)
-        in_parts(lambda low, high: product(gates, packed_ih, dx, low, high), np.ones(N), parts)
         h_prev = h[:N] if layout.whole else h[layout.before]
 
         def sum_up(low: int, high: int) -> None:
@@ -198,7 +210,7 @@ def lstm_backward(
         in_parts(sum_up, np.ones(Hp // L), parts)
         names = ("weight_ih", "weight_hh", "bias")
         grads = dict(zip(names, unpack_weights(sums, I, H, L), strict=True))
-    return (layout.pad(dx[:, :I]), layout.unsort(dh0[:, :H]), layout.unsort(dc[:, :H])), grads
+    return (layout.pad(dx[:, :wanted]), layout.unsort(dh0[:, :H]), layout.unsort(dc[:, :H])), grads
 
 
 def _gates_width(Hp: int, dtype: np.dtype) -> int:

@@ -171,6 +171,18 @@ def backward(dy, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high):
 
 
 @jit
+def inputs_gradient(gates, packed_ih, dx, starts, counts, low, high):
+    """Compute ``dx = dz @ weight_ih``."""
+    if counts.size > 0 and low == 0 and high >= counts[0]:  # all rows: they stand without gaps
+        product(gates, packed_ih, dx, 0, dx.shape[0])
+        return
+    for t in range(counts.size):
+        end = min(high, counts[t])
+        if end > low:
+            product(gates, packed_ih, dx, starts[t] + low, starts[t] + end)
+
+
+@jit
 def product(left, packed, out, low, high):
     """Compute ``out[low:high] = left[low:high] @`` what `pack_columns` packed."""
     S, columns = out.itemsize, out.shape[1]

@@ -181,17 +181,22 @@ def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> Non
                     e.address(e.row(t.gates, t.gates_stride, r), j * CACHE_LINE // e.kind.n_bytes), write=True
                 )
     z = _product(e, t, rows, vectors, False, lambda k: None, late=False)
-    for r in range(rows):
-        c_prev, c_next, h = (e.row(a, t.out_stride, r) for a in (t.c_prev, t.c, t.out))
-        for block in range(vectors // 4):
-            z_i, z_f, z_g, z_o = (z[r, 4 * block + gate] for gate in range(4))
-            i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
-            c = f * e.load(c_prev, block) + i * g
-            e.store(c, c_next, block)
-            e.store(o * tanh(c), h, block)
-            if keep:
-                for n, gate in enumerate((i, f, g, o)):
-                    e.store(gate, e.row(t.gates, t.gates_stride, r), 4 * block + n)
+    cells = [(r, block) for r in range(rows) for block in range(vectors // 4)]
+    i, f, g, o = (
+        {(r, block): function(z[r, 4 * block + gate]) for r, block in cells}
+        for gate, function in enumerate((sigmoid, sigmoid, tanh, sigmoid))
+    )
+    c = {
+        (r, block): f[r, block] * e.load(e.row(t.c_prev, t.out_stride, r), block) + i[r, block] * g[r, block]
+        for r, block in cells
+    }
+    h = {cell: o[cell] * tanh(c[cell]) for cell in cells}
+    for r, block in cells:
+        e.store(c[r, block], e.row(t.c, t.out_stride, r), block)
+        e.store(h[r, block], e.row(t.out, t.out_stride, r), block)
+        if keep:
+            for n, gate in enumerate((i, f, g, o)):
+                e.store(gate[r, block], e.row(t.gates, t.gates_stride, r), 4 * block + n)
 
 
 def _emit_dgates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
@@ -242,6 +247,8 @@ def _column(
         for height in ROWS[vectors]:
             take, skip = b.append_basic_block("take"), b.append_basic_block("skip")
             fits = b.icmp_signed(">=", left, e.number(height))
+            if height % 3 == 0:  # 8 rows are 4 + 4, better than 6 + 2
+                fits = b.and_(fits, b.icmp_signed("!=", left, e.number(height + height // 3)))
             b.cbranch(fits, take, skip)
             b.position_at_end(take)
 

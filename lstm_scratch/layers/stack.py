@@ -237,6 +237,7 @@ class LSTM:
         dy: np.ndarray,
         dh_n: np.ndarray | None = None,
         dc_n: np.ndarray | None = None,
+        input_gradient: bool = True,
     ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], Params]:
         """Carry a loss's gradient back through the stack.
 
@@ -252,11 +253,14 @@ class LSTM:
             Gradient with respect to ``h_n``. By default zero.
         dc_n : ndarray (L * D, B, H), optional
             Gradient with respect to ``c_n``. By default zero.
+        input_gradient : bool, default True
+            Whether ``dx`` is wanted, which training does not.
 
         Returns
         -------
         inputs : tuple of ndarray
-            ``dx``, ``dh0`` and ``dc0``, of the shapes of ``x``, ``h_n`` and ``c_n``.
+            ``dx``, ``dh0`` and ``dc0``, of the shapes of ``x``, ``h_n`` and ``c_n``; ``dx`` without columns,
+            if it is not wanted.
         grads : dict
             Gradients of the parameters, under their names.
 
@@ -289,6 +293,7 @@ class LSTM:
                     reverse_valid(d_out, lengths) if reverse else d_out,
                     None if dh_n is None else dh_n[row],
                     None if dc_n is None else dc_n[row],
+                    input_gradient or layer > 0,
                 )
                 parts.append(reverse_valid(d_in, lengths) if reverse else d_in)
                 d_states[row] = (dh0, dc0)

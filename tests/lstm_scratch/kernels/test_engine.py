@@ -297,7 +297,7 @@ def everything(name, a, **options):
     """All that an engine gives, with gradients in the dtype of its outputs."""
     (y, h_n, c_n), cache = forward(name, a, **options)
     d = [array.astype(y.dtype) for array in (a.dy, a.dh_n, a.dc_n)]
-    (dx, dh0, dc0), grads = ENGINES[name].backward(a.params, cache, *d)
+    (dx, dh0, dc0), grads = ENGINES[name].backward(a.params, cache, *d, True)
     values = {"y": y, "h_n": h_n, "c_n": c_n, "dx": dx, "dh0": dh0, "dc0": dc0}
     return values | {f"d{k}": grad for k, grad in grads.items()}, cache
 
@@ -401,8 +401,8 @@ def test_going_back_by_a_pass_for_inference_is_refused_in_one_line(shape):
 def test_a_numpy_cache_goes_back_by_numpy(draw):
     a = draw(5, 3, 4, 6)
     _, cache = numpy_forward(a.params, a.x, a.h0, a.c0, None, PLAIN, None, False, None)
-    found = ENGINES["numba"].backward(a.params, cache, a.dy, a.dh_n, a.dc_n)
-    expected = numpy_backward(a.params, cache, a.dy, a.dh_n, a.dc_n)
+    found = ENGINES["numba"].backward(a.params, cache, a.dy, a.dh_n, a.dc_n, True)
+    expected = numpy_backward(a.params, cache, a.dy, a.dh_n, a.dc_n, True)
     for ours, theirs in zip(found[0], expected[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     for name, grad in expected[1].items():

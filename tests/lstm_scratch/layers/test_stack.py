@@ -258,6 +258,24 @@ def test_float32_stays_float32_and_is_float64_rounded(engine, shape):
 
 
 @shapes
+@layouts
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_everything_else_is_the_same_where_the_inputs_gradient_is_not_wanted(
+    engine, shape, batch_first, lengths
+):
+    case = draw(engine, shape, batch_first=batch_first, lengths=lengths, dropout=0.3)
+    given = [case.arrays[name] for name in INPUTS]
+    upstream = [case.upstream[name] for name in ("dy", "dh_n", "dc_n")]
+    found = []
+    for wanted in (True, False):
+        _, cache = case.lstm.forward(case.params, *given, case.lengths, np.random.default_rng(1))
+        (dx, dh0, dc0), grads = case.lstm.backward(case.params, cache, *upstream, wanted)
+        assert dx.shape == (*given[0].shape[:2], I if wanted else 0)
+        found.append(grads | {"dh0": dh0, "dc0": dc0})
+    assert_same_bits(*found)
+
+
+@shapes
 def test_what_is_given_is_left_as_it_is(engine, shape):
     case = draw(engine, shape, dropout=0.3, mask_seed=0, lengths=[2, 0, 5])
     before = {name: array.copy() for name, array in (case.arrays | case.upstream).items()}
