@@ -24,7 +24,7 @@ from lstm_scratch.kernels.threads import in_parts, thread_count
 from lstm_scratch.params import FrozenParams, Params
 
 FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
-WORTH_A_THREAD = 10_000_000  # operations below which waking one costs more than it gains
+WORTH_A_THREAD = 20_000_000  # operations below which waking one costs more than it gains
 CHUNK = 128  # rows of a chunk of the weights' gradients, at least
 
 

@@ -2,31 +2,97 @@
 
 The kernels release Python's lock, so Python's threads do; no thread layer of numba is started, and nothing
 global is set. What is computed does not depend on how many there are.
+
+To wake a thread that sleeps takes some 50 microseconds, as long as a small batch's forward pass. So whoever
+has nothing to do looks out for a short while before it goes to sleep: the passes of a training follow each
+other faster than that. And who called does the parts itself that nobody else has begun.
 """
 
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
 
 from lstm_scratch.checks import check_number
+from lstm_scratch.kernels.emitter import Emitter, operation
+from lstm_scratch.kernels.jit import jit
+from lstm_scratch.kernels.vectors import call
 
 VARIABLE = "LSTM_SCRATCH_NUM_THREADS"
+TURNS = 4000  # of looking out, some 50 ns each
+
+
+def _define_look_out(e: Emitter, arguments: list[Any]) -> None:
+    """Look at a number in memory until it is at least what is wanted, so many times at the most."""
+    address, wanted, turns = arguments
+    b = e.b
+    loop, done = b.append_basic_block("look"), b.append_basic_block("done")
+    pointer = b.inttoptr(address, wanted.type.as_pointer())
+    before = b.block
+    b.branch(loop)
+    b.position_at_end(loop)
+    turn = b.phi(wanted.type)
+    turn.add_incoming(e.number(0), before)
+    if e.is_x86:  # tells the CPU that this is waiting
+        call(b, "llvm.x86.sse2.pause", ir.VoidType(), [])
+    number = b.load_atomic(pointer, "acquire", 8)
+    following = b.add(turn, e.number(1))
+    turn.add_incoming(following, loop)
+    waiting = b.icmp_signed("<", number, wanted)
+    b.cbranch(b.and_(waiting, b.icmp_signed("<", following, turns)), loop, done)
+    b.position_at_end(done)
+
+
+_look_out = operation("look_out", _define_look_out)
+
+
+@jit
+def _wait(counter, wanted, turns):
+    """Wait for a short while, or until a counter is so high."""
+    _look_out(counter, (counter.ctypes.data, wanted, turns))
+
+
+class _Team:
+    """Threads that do parts of pieces of work."""
+
+    def __init__(self) -> None:
+        self.tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.asked = np.zeros(1, np.int64)  # how often
+        self.size = 0
+
+    def ask(self, task: Callable[[], None], helpers: int) -> None:
+        """Have so many threads call a task, soon."""
+        while self.size < helpers:
+            threading.Thread(target=self._serve, name=f"lstm-scratch-{self.size}", daemon=True).start()
+            self.size += 1
+        for _ in range(helpers):
+            self.tasks.put(task)
+        self.asked[0] += helpers
+
+    def _serve(self) -> None:
+        while True:
+            asked = self.asked[0]
+            if self.tasks.empty():
+                _wait(self.asked, asked + 1, TURNS)
+            self.tasks.get()()
+
 
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+_team = _Team()
 
 
-def _forget_pool() -> None:
+def _forget_team() -> None:
     """After a fork the threads are gone, and only their names are left."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+    global _team, _lock
+    _team, _lock = _Team(), threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_pool)
+os.register_at_fork(after_in_child=_forget_team)
 
 
 def thread_count(num_threads: int | None = None) -> int:
@@ -74,21 +140,35 @@ def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) ->
     if parts == 1 or len(costs) == 0:
         work(0, len(costs))
         return
-    first, *others = pairwise(bounds_of(costs, parts).tolist())
-    global _pool
+    waiting = list(pairwise(bounds_of(costs, parts)))
+    n_parts = len(waiting)
+    results: SimpleQueue[BaseException | None] = SimpleQueue()
+    done = np.zeros(1, np.int64)  # of the parts; a hint, as two threads may count at once
+
+    def help_out() -> None:
+        while waiting:
+            try:
+                part = waiting.pop()
+            except IndexError:  # somebody was faster
+                return
+            try:
+                work(*part)
+            except BaseException as error:
+                results.put(error)
+            else:
+                results.put(None)
+            done[0] += 1
+
     with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="lstm-scratch")
-        running = [_pool.submit(work, *part) for part in others]
-    try:
-        work(*first)
-    finally:
-        wait(running)
-    for part in running:
-        part.result()
+        _team.ask(help_out, n_parts - 1)
+    help_out()
+    _wait(done, n_parts, TURNS)
+    errors = [error for error in (results.get() for _ in range(n_parts)) if error is not None]
+    if errors:
+        raise errors[0]
 
 
-def bounds_of(costs: np.ndarray, parts: int) -> np.ndarray:
+def bounds_of(costs: np.ndarray, parts: int) -> list[int]:
     """Cut a row of things into parts of about the same cost.
 
     Parameters
@@ -100,9 +180,10 @@ def bounds_of(costs: np.ndarray, parts: int) -> np.ndarray:
 
     Returns
     -------
-    ndarray of int
+    list of int
         Where each part begins, and n.
     """
-    cumulated = np.concatenate([[0], np.cumsum(costs)])
+    cumulated = costs.cumsum()
     wanted = cumulated[-1] * np.arange(1, parts) / parts
-    return np.unique(np.concatenate([[0], np.searchsorted(cumulated, wanted), [len(costs)]]))
+    inner = cumulated.searchsorted(wanted) + (wanted > 0)  # a part ends behind the thing that fills it
+    return sorted({0, *inner.tolist(), len(costs)})

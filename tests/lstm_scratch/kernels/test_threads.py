@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from lstm_scratch.engines import ENGINES
 from lstm_scratch.errors import SettingError
 from lstm_scratch.kernels import engine as kernels
+from lstm_scratch.kernels import threads
 from lstm_scratch.kernels.threads import VARIABLE, bounds_of, in_parts, thread_count
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.variants import PLAIN
@@ -80,7 +82,7 @@ def test_a_pass_refuses_a_wrong_number_of_threads(draw, always_threads):
     ],
 )
 def test_parts_by_hand(costs, parts, bounds):
-    assert bounds_of(np.array(costs), parts).tolist() == bounds
+    assert bounds_of(np.array(costs), parts) == bounds
 
 
 def test_parts_are_never_empty_and_about_equal():
@@ -98,18 +100,54 @@ def test_parts_are_never_empty_and_about_equal():
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5, 40])
-def test_every_thing_is_done_once_and_other_threads_help(parts):
+def test_every_thing_is_done_once_and_each_part_in_a_thread_of_its_own(parts):
+    done, by = np.zeros(23, int), []
+    together = threading.Barrier(min(parts, 23), timeout=60)
+
+    def work(low, high):
+        together.wait()  # nobody gets past this before all have begun
+        done[low:high] += 1
+        by.append(threading.current_thread().name)
+
+    in_parts(work, np.ones(23), parts)
+    np.testing.assert_array_equal(done, 1)
+    assert len(set(by)) == len(by) == min(parts, 23)
+    others = set(by) - {threading.current_thread().name}
+    assert len(others) == len(by) - 1
+    assert all(name.startswith("lstm-scratch") for name in others)
+
+
+def test_the_caller_does_what_nobody_else_begins(monkeypatch):
     done, by = np.zeros(23, int), set()
+    monkeypatch.setattr(threads, "_team", SimpleNamespace(ask=lambda task, helpers: None))
 
     def work(low, high):
         done[low:high] += 1
         by.add(threading.current_thread().name)
 
-    in_parts(work, np.ones(23), parts)
+    in_parts(work, np.ones(23), 5)
     np.testing.assert_array_equal(done, 1)
-    assert threading.current_thread().name in by
-    assert (len(by) > 1) == (parts > 1)
-    assert all(name.startswith("lstm-scratch") for name in by - {threading.current_thread().name})
+    assert by == {threading.current_thread().name}
+
+
+def test_who_comes_late_finds_nothing_to_do(monkeypatch):
+    asked, done = [], np.zeros(23, int)
+    monkeypatch.setattr(threads, "_team", SimpleNamespace(ask=lambda task, helpers: asked.append(task)))
+
+    def work(low, high):
+        done[low:high] += 1
+
+    in_parts(work, np.ones(23), 5)
+    asked[0]()
+    np.testing.assert_array_equal(done, 1)
+
+
+def test_threads_that_have_slept_for_long_still_come():
+    """Longer than any looks out before it sleeps."""
+    for _ in range(3):
+        together = threading.Barrier(2, timeout=60)
+        in_parts(lambda low, high, wait=together.wait: wait(), np.ones(2), 2)
+        threading.Event().wait(0.05)
 
 
 @pytest.mark.parametrize("parts", [1, 3])
