@@ -5,6 +5,9 @@ process, with the same number of threads. A ratio is the other's time by ours: a
 
 In inference, the weights are frozen: ours are packed once, as onnxruntime's are when its session is made.
 In training they are packed, and their gradients unpacked, in every step.
+
+What the others leave is bounded: "at best" is torch's time by that of the matrix products alone at the peak,
+the ratio of an LSTM that does nothing else.
 """
 
 import argparse
@@ -268,7 +271,27 @@ def measure(cell: Cell, threads: int, peak: float, budget: float = 1.5) -> Row:
         "ratio_onnxruntime": onnxruntime and onnxruntime / ours,
         "gflops": gflops,
         "fraction_of_peak": gflops / peak,
+        "ratio_torch_at_best": torch * peak * 1e9 / operations,
     }
+
+
+def read_bandwidth(n_bytes: int) -> float:
+    """Measure how fast numbers are read again and again, by a dot product: the fastest run.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Of the array: where it has room decides whence it is read.
+
+    Returns
+    -------
+    float
+        GB/s.
+    """
+    a = np.ones(n_bytes // 4, np.float32)
+    runs = {"dot": lambda: [a @ a for _ in range(max(1, 10**7 // n_bytes))]}
+    seconds = min(min(alternate(runs, budget=0, rounds=1).values()) for _ in range(8))
+    return n_bytes * max(1, 10**7 // n_bytes) / seconds / 1e9
 
 
 def gemm_peak() -> float:
@@ -290,7 +313,7 @@ def gemm_peak() -> float:
 
 HEADER = (
     f"{'':24}{'T':>4}{'B':>5}{'I':>5}{'H':>5} |{'ours':>9}{'torch':>9}{'onnxrt':>9}{'numpy':>9} ms |"
-    f"{'torch':>7}{'onnxrt':>7} x ours |{'GFLOP/s':>8} of peak"
+    f"{'torch':>7}{'at best':>8}{'onnxrt':>7} x ours |{'GFLOP/s':>8} of peak"
 )
 
 
@@ -312,7 +335,10 @@ def line_of(row: Row) -> str:
         return f"{'':>{width}}" if row[name] is None else f"{row[name]:{width}.{digits}f}"
 
     times = "".join(number(f"{who}_ms", 9, 3) for who in ("ours", "torch", "onnxruntime", "numpy"))
-    ratios = "".join(number(f"ratio_{who}", 7, 2) for who in ("torch", "onnxruntime"))
+    ratios = "".join(
+        number(f"ratio_{who}", width, 2)
+        for who, width in (("torch", 7), ("torch_at_best", 8), ("onnxruntime", 7))
+    )
     return (
         f"{row['op']:24}{row['T']:4}{row['B']:5}{row['I']:5}{row['H']:5} |{times}    |{ratios}        |"
         f"{row['gflops']:8.1f}{row['fraction_of_peak']:8.0%}"
@@ -340,14 +366,24 @@ def summary(rows: list[Row]) -> str:
                 ratios = [row[f"ratio_{who}"] for row in timed]
                 least = timed[int(np.argmin(ratios))]
                 lines.append(
-                    f"{op:24} {who:12} geometric mean {np.exp(np.mean(np.log(ratios))):5.2f}, smallest "
+                    f"{op:24} {who:12} geometric mean {_mean(ratios):5.2f}, smallest "
                     f"{min(ratios):5.2f} at T={least['T']} B={least['B']} I={least['I']} H={least['H']}"
                 )
+                if who == "torch":
+                    lines[-1] += f"; at best {_mean([row['ratio_torch_at_best'] for row in timed]):5.2f}"
     return "\n".join(lines)
 
 
-def plot(path: str, rows: list[Row], title: str) -> None:
-    """Draw each operation's ratios by shape.
+def _mean(ratios: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def plot(path: str, rows: list[Row], peak: float, title: str) -> None:
+    """Draw each operation's ratios by shape, and the roofline of inference.
+
+    In every step, the weights are read once, and two operations done with each number for every row: so
+    there are B / 2 operations per byte. What a cache or the memory can deliver bounds a batch of few rows,
+    the peak one of many.
 
     Parameters
     ----------
@@ -355,14 +391,30 @@ def plot(path: str, rows: list[Row], title: str) -> None:
         The picture's file.
     rows : list of dict
         As of `measure`.
+    peak : float
+        GFLOP/s of `gemm_peak`.
     title : str
         What it says on top.
     """
     from matplotlib.figure import Figure
 
     ops = list(dict.fromkeys(row["op"] for row in rows))
-    figure = Figure(figsize=(9.0, 3.2 * len(ops)), layout="constrained")
-    for axes, op in zip(figure.subplots(len(ops), squeeze=False)[:, 0], ops, strict=True):
+    figure = Figure(figsize=(9.0, 3.2 * len(ops) + 4.5), layout="constrained")
+    *each, roofline = figure.subplots(len(ops) + 1, height_ratios=[3.2] * len(ops) + [4.5])
+    intensity = np.array([0.4, 100.0])
+    for n_bytes, name in ((2**14, "16 kB"), (2**18, "256 kB"), (2**28, "256 MB")):
+        roof = np.minimum(peak, read_bandwidth(n_bytes) * intensity)
+        bend = peak * intensity[0] / roof[0]
+        roofline.loglog(
+            [intensity[0], bend, intensity[1]], [roof[0], peak, peak], label=f"bound: {name} of numbers"
+        )
+    for H in sorted({row["H"] for row in rows}):
+        of_H = [row for row in rows if row["op"] == "inference" and row["H"] == H]
+        roofline.loglog([row["B"] / 2 for row in of_H], [row["gflops"] for row in of_H], "o", label=f"H={H}")
+    roofline.set(title="roofline of inference", xlabel="operations per byte of weights", ylabel="GFLOP/s")
+    roofline.grid(alpha=0.3)
+    roofline.legend()
+    for axes, op in zip(each, ops, strict=True):
         of_op = sorted((row for row in rows if row["op"] == op), key=lambda row: (row["B"], row["H"]))
         for who, marker in (("torch", "o"), ("onnxruntime", "s")):
             ratios = [row[f"ratio_{who}"] or np.nan for row in of_op]
@@ -411,7 +463,8 @@ def main(arguments: list[str] | None = None) -> None:
         report = {"machine": on, "peaks_gflops": [peak, peak_after], "rows": rows}
         Path(given.json).write_text(json.dumps(report, indent=1) + "\n")
     if given.plot:
-        plot(given.plot, rows, f"{threads}, {on.partition(';')[0]}")
+        with threads_everywhere(given.threads):
+            plot(given.plot, rows, peak, f"{threads}, {on.partition(';')[0]}")
 
 
 if __name__ == "__main__":
