@@ -16,12 +16,16 @@ import numpy as np
 from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.tile import (
     dgates_1,
+    dgates_2,
+    dgates_3,
     dgates_4,
     gates_4,
     gates_8,
     gates_and_keep_4,
     gates_and_keep_8,
     store_1,
+    store_2,
+    store_3,
     store_4,
     store_transposed_4,
     tile,
@@ -142,30 +146,31 @@ def backward(dy, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high):
             for done in range(panels):
                 panel = done if t % 2 == 0 else panels - 1 - done
                 column = panel * W
-                while column < min(Hp, panel * W + W):
-                    whole = Hp - column >= W and column % W == 0
-                    args = tile(
-                        last - first,
-                        right=weights + S * (panel * K * W + column % W),
-                        right_stride=W,
-                        init=dy.ctypes.data + S * ((here + first) * Hp + column),
-                        init_stride=Hp,
-                        left=pg + S * (following + first) * stride,
-                        left_stride=stride,
-                        n_left=n,
-                        out_stride=Hp,
-                        gates=pg + S * ((here + first) * stride + 4 * column),
-                        gates_stride=stride,
-                        c_prev=pc + S * ((before + first) * Hp + column),
-                        c=pc + S * ((B + here + first) * Hp + column),
-                        dc=dc.ctypes.data + S * ((low + first) * Hp + column),
-                    )
-                    if whole:
-                        dgates_4(dy, args)
-                        column += W
-                    else:
-                        dgates_1(dy, args)
-                        column += L
+                args = tile(
+                    last - first,
+                    right=weights + S * panel * K * W,
+                    right_stride=W,
+                    init=dy.ctypes.data + S * ((here + first) * Hp + column),
+                    init_stride=Hp,
+                    left=pg + S * (following + first) * stride,
+                    left_stride=stride,
+                    n_left=n,
+                    out_stride=Hp,
+                    gates=pg + S * ((here + first) * stride + 4 * column),
+                    gates_stride=stride,
+                    c_prev=pc + S * ((before + first) * Hp + column),
+                    c=pc + S * ((B + here + first) * Hp + column),
+                    dc=dc.ctypes.data + S * ((low + first) * Hp + column),
+                )
+                vectors = min(4, (Hp - column) // L)
+                if vectors == 4:
+                    dgates_4(dy, args)
+                elif vectors == 3:
+                    dgates_3(dy, args)
+                elif vectors == 2:
+                    dgates_2(dy, args)
+                else:
+                    dgates_1(dy, args)
     if T > 0 and counts[0] > low:
         product(gates, packed_hh, dh0, low, min(high, counts[0]))
 
@@ -188,11 +193,10 @@ def product(left, packed, out, low, high):
     S, columns = out.itemsize, out.shape[1]
     _, K, W = packed.shape
     zero = np.zeros(W, out.dtype)
-    column = 0
-    while column < columns:
+    for column in range(0, columns, W):
         args = tile(
             high - low,
-            right=packed.ctypes.data + S * (column // W * K * W + column % W),
+            right=packed.ctypes.data + S * column * K,
             right_stride=W,
             init=zero.ctypes.data,
             init_stride=0,
@@ -202,12 +206,15 @@ def product(left, packed, out, low, high):
             out=out.ctypes.data + S * (low * columns + column),
             out_stride=columns,
         )
-        if columns - column >= W and column % W == 0:
+        vectors = min(4, (columns - column) // (W // 4))
+        if vectors == 4:
             store_4(out, args)
-            column += W
+        elif vectors == 3:
+            store_3(out, args)
+        elif vectors == 2:
+            store_2(out, args)
         else:
             store_1(out, args)
-            column += W // 4
 
 
 @jit

@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 from lstm_scratch.kernels.cpu import REGISTERS
 from lstm_scratch.kernels.emitter import CACHE_LINE, I64, Emitter, operation
 from lstm_scratch.kernels.jit import jit
-from lstm_scratch.kernels.vectors import Vector, call, sigmoid, tanh
+from lstm_scratch.kernels.vectors import Vector, Vectors, call, sigmoid, tanh
 
 # Rows of a block by its width in vectors, the largest first: its sums, all of the smaller side and one of the
 # other have to fit into the registers. One sum more, and it lives in memory at half the speed.
 ROWS = (
-    {8: (2, 1), 4: (6, 4, 2, 1), 1: (8, 4, 2, 1)}
+    {8: (2, 1), 4: (6, 4, 2, 1), 3: (8, 4, 2, 1), 2: (12, 4, 2, 1), 1: (8, 4, 2, 1)}
     if REGISTERS.number == 32
-    else {8: (1,), 4: (3, 2, 1), 1: (8, 4, 2, 1)}
+    else {8: (1,), 4: (3, 2, 1), 3: (4, 2, 1), 2: (6, 2, 1), 1: (8, 4, 2, 1)}
 )
 
 
@@ -181,22 +181,18 @@ def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> Non
                     e.address(e.row(t.gates, t.gates_stride, r), j * CACHE_LINE // e.kind.n_bytes), write=True
                 )
     z = _product(e, t, rows, vectors, False, lambda k: None, late=False)
-    cells = [(r, block) for r in range(rows) for block in range(vectors // 4)]
-    i, f, g, o = (
-        {(r, block): function(z[r, 4 * block + gate]) for r, block in cells}
-        for gate, function in enumerate((sigmoid, sigmoid, tanh, sigmoid))
-    )
-    c = {
-        (r, block): f[r, block] * e.load(e.row(t.c_prev, t.out_stride, r), block) + i[r, block] * g[r, block]
-        for r, block in cells
-    }
-    h = {cell: o[cell] * tanh(c[cell]) for cell in cells}
-    for r, block in cells:
-        e.store(c[r, block], e.row(t.c, t.out_stride, r), block)
-        e.store(h[r, block], e.row(t.out, t.out_stride, r), block)
+    places = [(r, block) for r in range(rows) for block in range(vectors // 4)]
+    z_i, z_f, z_g, z_o = (Vectors([z[r, 4 * block + gate] for r, block in places]) for gate in range(4))
+    i, f, g, o = z_i.each(sigmoid), z_f.each(sigmoid), z_g.each(tanh), z_o.each(sigmoid)
+    c_prev = Vectors([e.load(e.row(t.c_prev, t.out_stride, r), block) for r, block in places])
+    c = f * c_prev + i * g
+    h = o * c.each(tanh)
+    for n, (r, block) in enumerate(places):
+        e.store(c.members[n], e.row(t.c, t.out_stride, r), block)
+        e.store(h.members[n], e.row(t.out, t.out_stride, r), block)
         if keep:
-            for n, gate in enumerate((i, f, g, o)):
-                e.store(gate[r, block], e.row(t.gates, t.gates_stride, r), 4 * block + n)
+            for k, gate in enumerate((i, f, g, o)):
+                e.store(gate.members[n], e.row(t.gates, t.gates_stride, r), 4 * block + k)
 
 
 def _emit_dgates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
@@ -247,7 +243,7 @@ def _column(
         for height in ROWS[vectors]:
             take, skip = b.append_basic_block("take"), b.append_basic_block("skip")
             fits = b.icmp_signed(">=", left, e.number(height))
-            if height % 3 == 0:  # 8 rows are 4 + 4, better than 6 + 2
+            if vectors == 4 and height % 3 == 0:  # 8 rows are 4 + 4, better than 6 + 2
                 fits = b.and_(fits, b.icmp_signed("!=", left, e.number(height + height // 3)))
             b.cbranch(fits, take, skip)
             b.position_at_end(take)
@@ -285,7 +281,11 @@ gates_and_keep_8 = _column(
     "gates_and_keep", 8, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=True)
 )
 dgates_1 = _column("dgates", 1, _emit_dgates)
+dgates_2 = _column("dgates", 2, _emit_dgates)
+dgates_3 = _column("dgates", 3, _emit_dgates)
 dgates_4 = _column("dgates", 4, _emit_dgates)
 store_1 = _column("store", 1, _emit_store)
+store_2 = _column("store", 2, _emit_store)
+store_3 = _column("store", 3, _emit_store)
 store_4 = _column("store", 4, _emit_store)
 store_transposed_4 = _column("store_transposed", 4, _emit_store_transposed, transposed=True)

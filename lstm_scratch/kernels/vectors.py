@@ -6,6 +6,7 @@ give the same bits wherever a formula is compiled.
 """
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Union
 
@@ -138,6 +139,42 @@ class Vector:
         """
         true = self.builder.fcmp_ordered(comparison, x.value, self.kind.constant(bound))
         return self._make(self.builder.select(true, self.kind.constant(other), self.value))
+
+
+class Vectors:
+    """Several registers with operators: each operation is written for all of them before the next.
+
+    One formula's operations wait for each other, those of several do not: so the CPU always has some to do.
+
+    Parameters
+    ----------
+    members : list of Vector
+        The registers.
+    """
+
+    def __init__(self, members: list[Vector]) -> None:
+        self.members = members
+
+    def each(self, function: Callable[[Vector], Vector]) -> "Vectors":
+        """Apply a function to all.
+
+        Parameters
+        ----------
+        function : callable
+            Of one register.
+
+        Returns
+        -------
+        Vectors
+            Its results.
+        """
+        return Vectors([function(member) for member in self.members])
+
+    def __add__(self, other: "Vectors") -> "Vectors":
+        return Vectors([a + b for a, b in zip(self.members, other.members, strict=True)])
+
+    def __mul__(self, other: "Vectors") -> "Vectors":
+        return Vectors([a * b for a, b in zip(self.members, other.members, strict=True)])
 
 
 def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:

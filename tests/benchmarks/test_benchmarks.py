@@ -28,7 +28,7 @@ def test_every_operation_gives_a_row(benchmark, monkeypatch, tmp_path, capsys):
     rows = json.loads(path.read_text())["rows"]
     assert [row["op"] for row in rows] == list(benchmark.SHAPES)
     for row in rows:
-        assert list(row) == [*KEYS.split(), "fraction_of_peak"]
+        assert list(row) == [*KEYS.split(), "fraction_of_peak", "ratio_torch_at_best"]
         assert [row[k] for k in "TBIH"] == [4, 3, 2, 5]
         assert row["ours_ms"] == 2
         assert row["ratio_torch"] == 1

@@ -32,7 +32,7 @@ def test_what_is_touched_counts_even_if_it_is_given_back(benchmark):
         f"(lambda kept: [{', '.join(f'peak_of(lambda: {work})' for work in works.values())}])([])"
     )
     for peak, mb in zip(peaks, (64, 32, 0, 0), strict=True):
-        assert 1e6 * mb <= peak + 1e5 <= 1e6 * (mb + 1)
+        assert abs(peak - 1e6 * mb) <= 2e6  # Linux counts pages per CPU, and adds them up now and then
 
 
 def test_a_row_per_shape_and_one_long_sequence(benchmark, monkeypatch, tmp_path, capsys):
