@@ -34,11 +34,15 @@ class Engine(NamedTuple):
     ``single_step(layers, variant)``, where there is one, takes the parameters of layers on top of each other,
     and returns a function that computes from ``x (I,)`` and the states ``h`` and ``c (L, H)`` those after the
     step; or None, where it has no better way than `forward`.
+
+    ``together(run, n, operations, num_threads)``, where there is one, returns what ``run(k, threads)``
+    returns for k = 0 .. n - 1: passes that do not need each other, of so many operations each, maybe at once.
     """
 
     forward: Callable[..., tuple[Three, Any]]
     backward: Callable[..., tuple[Three, Params]]
     single_step: Callable[[list[Params], Variant], Callable[..., State] | None] | None = None
+    together: Callable[[Callable[..., Any], int, int, int | None], list[Any]] | None = None
 
 
 def numpy_forward(
@@ -192,6 +196,34 @@ def numba_single_step(layers: list[Params], variant: Variant) -> Callable[..., S
     return single_step(layers)
 
 
+def numba_together(
+    run: Callable[[int, int | None], Any], n: int, operations: int, num_threads: int | None
+) -> list[Any]:
+    """Run passes in threads of their own, as `Engine` describes it.
+
+    Parameters
+    ----------
+    run : callable
+        From a pass's number and how many threads it may use, its result.
+    n : int
+        How many passes.
+    operations : int
+        Of a pass.
+    num_threads : int or None
+        As of `lstm_scratch.kernels.engine.lstm_forward`, for all passes.
+
+    Returns
+    -------
+    list
+        The results, in order.
+    """
+    if _kernels() is None:
+        return [run(k, num_threads) for k in range(n)]
+    from lstm_scratch.kernels.threads import all_at_once
+
+    return all_at_once(run, n, operations, num_threads)
+
+
 def _is_for_kernels(variant: Variant, params: Params, *inputs: np.ndarray) -> bool:
     dtype = params["bias"].dtype
     return (
@@ -259,7 +291,7 @@ def warm_up() -> str:
 
 ENGINES = {
     "numpy": Engine(numpy_forward, numpy_backward),
-    "numba": Engine(numba_forward, numba_backward, numba_single_step),
+    "numba": Engine(numba_forward, numba_backward, numba_single_step, numba_together),
 }
 
 

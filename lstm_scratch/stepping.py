@@ -44,10 +44,8 @@ class Stepper:
             )
         lstm.check_params(params)
         self.lstm, self.params = lstm, freeze(params)
-        L, self._dtype = lstm.num_layers, params["bias_l0"].dtype
-        self._x_shape = (lstm.input_size,)
-        self._h_shape, self._c_shape = (L, lstm.output_size), (L, lstm.hidden_size)
-        self._zero = np.zeros(self._h_shape, self._dtype), np.zeros(self._c_shape, self._dtype)
+        L, dtype = lstm.num_layers, params["bias_l0"].dtype
+        self._zero = np.zeros((L, lstm.output_size), dtype), np.zeros((L, lstm.hidden_size), dtype)
         self._step = lstm.single_step(self.params)
 
     def __call__(self, x: np.ndarray, state: State | None = None) -> tuple[np.ndarray, State]:
@@ -73,13 +71,14 @@ class Stepper:
             If a shape does not fit.
         """
         h, c = self._zero if state is None else state
-        if x.shape != self._x_shape or h.shape != self._h_shape or c.shape != self._c_shape:
+        try:
+            if self._step is not None:
+                h, c = self._step(x, h, c)
+                return h[-1], (h, c)
+            (y, h, c), _ = self.lstm.forward(self.params, x[None], h, c, inference=True)
+        except ValueError as error:
             raise ValueError(
-                f"x, h and c have shapes {x.shape}, {h.shape} and {c.shape}, "
-                f"not {self._x_shape}, {self._h_shape} and {self._c_shape}"
-            )
-        if self._step is not None:
-            h, c = self._step(x, h, c)
-            return h[-1], (h, c)
-        (y, h, c), _ = self.lstm.forward(self.params, x[None], h, c, inference=True)
+                f"x, h and c have shapes {np.shape(x)}, {np.shape(h)} and {np.shape(c)}, "
+                f"not {(self.lstm.input_size,)}, {self._zero[0].shape} and {self._zero[1].shape}"
+            ) from error
         return y[0], (h, c)

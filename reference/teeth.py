@@ -105,7 +105,12 @@ TEETH = (
         "reverse_valid(d_in, lengths) if reverse else d_in",
         "d_in",
     ),
-    Tooth("one direction's inputs forgotten", STACK, "sum(parts[1:], start=parts[0])", "parts[0]"),
+    Tooth(
+        "one direction's inputs forgotten",
+        STACK,
+        "sum((d_in for d_in, _, _ in results[1:]), start=results[0][0])",
+        "results[0][0]",
+    ),
     Tooth(
         "initial states in the wrong order",
         STACK,

@@ -7,6 +7,8 @@ import llvmlite.binding as llvm
 import numpy as np
 from numba import config
 
+IS_X86 = platform.machine() in ("x86_64", "AMD64", "i386", "i686")
+
 
 class Registers(NamedTuple):
     """Vector registers."""

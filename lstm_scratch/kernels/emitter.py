@@ -1,6 +1,5 @@
 """Writing instructions for LLVM: addresses, loads, stores, loops, and operations that jitted code calls."""
 
-import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +27,6 @@ class Emitter:
 
     def __init__(self, builder: Any, kind: Kind) -> None:
         self.b, self.kind = builder, kind
-
-    @property
-    def is_x86(self) -> bool:
-        """Whether the instructions are for such a CPU."""
-        return platform.machine() in ("x86_64", "AMD64", "i386", "i686")
 
     def number(self, value: int) -> ir.Constant:
         """Write a whole number.

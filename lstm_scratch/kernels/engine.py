@@ -20,11 +20,10 @@ from lstm_scratch.kernels.passes import (
     inputs_product,
     weight_gradients,
 )
-from lstm_scratch.kernels.threads import in_parts, thread_count
+from lstm_scratch.kernels.threads import in_parts, threads_for
 from lstm_scratch.params import FrozenParams, Params
 
 FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
-WORTH_A_THREAD = 20_000_000  # operations below which waking one costs more than it gains
 CHUNK = 128  # rows of a chunk of the weights' gradients, at least
 
 
@@ -128,7 +127,7 @@ def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None
         def work(low: int, high: int) -> None:
             forward(x, packed, packed_bias, gates, h, c, layout.starts, layout.counts, few, keep, low, high)
 
-        in_parts(work, layout.steps, _parts(8 * N * H * (I + H), num_threads))
+        in_parts(work, layout.steps, threads_for(8 * N * H * (I + H), num_threads))
 
 
 def lstm_backward(
@@ -178,7 +177,7 @@ def lstm_backward(
     wanted = I if input_gradient else 0
     (dx,) = empty(dtype, (N, -(-wanted // L) * L))
     dc, dh0 = np.zeros((B, Hp), dtype), np.zeros((B, Hp), dtype)
-    parts = _parts(4 * N * (weight_ih.size + weight_hh.size), num_threads)
+    parts = threads_for(4 * N * (weight_ih.size + weight_hh.size), num_threads)
     starts, counts = layout.starts, layout.counts
     with Scratch(
         dtype,
@@ -216,8 +215,3 @@ def lstm_backward(
 def _gates_width(Hp: int, dtype: np.dtype) -> int:
     """Give an odd number of cache lines per row: so rows do not compete for one place in the cache."""
     return 4 * Hp + CACHE_LINE // dtype.itemsize
-
-
-def _parts(operations: int, num_threads: int | None) -> int:
-    """Tell in how many parts to do a piece of work."""
-    return thread_count(num_threads) if operations > WORTH_A_THREAD else 1

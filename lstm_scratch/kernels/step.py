@@ -1,7 +1,9 @@
 """One step of one sequence through all layers, for live use: one call, weights packed beforehand."""
 
+import threading
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
 from lstm_scratch.kernels.buffers import empty
@@ -11,6 +13,8 @@ from lstm_scratch.kernels.layout import plain
 from lstm_scratch.kernels.packing import pack_gates
 from lstm_scratch.kernels.tile import gates_4, gates_8, tile
 from lstm_scratch.params import Params
+
+_lock = threading.Lock()
 
 
 def pack_layers(layers: list[Params]) -> np.ndarray:
@@ -42,14 +46,16 @@ def pack_layers(layers: list[Params]) -> np.ndarray:
 
 
 @jit
-def step(x, h, c, packed, W):
+def step(x, h, c, packed, sizes):
     """Compute the states after a step, h and c (layers, H), from those before and the inputs x (I,)."""
-    S, (layers, H) = x.itemsize, h.shape
-    L = W // 4
+    I, layers, H, L = sizes
+    if x.size != I or h.shape != (layers, H) or c.shape != (layers, H):
+        raise ValueError("x, h or c has another shape")
+    S, W = x.itemsize, 4 * L
     blocks = (H + L - 1) // L
     Hp = blocks * L
     new_h, new_c = np.empty((layers, Hp), x.dtype), np.empty((layers, Hp), x.dtype)
-    weights, left, n_left = np.intp(packed.ctypes.data), np.intp(x.ctypes.data), x.size
+    weights, left, n_left = np.intp(packed.ctypes.data), np.intp(x.ctypes.data), I
     for layer in range(layers):
         for unit in range(H):
             new_c[layer, unit] = c[layer, unit]
@@ -58,7 +64,7 @@ def step(x, h, c, packed, W):
         state = S * layer * Hp
         block = 0
         while block < blocks:
-            width = 2 if block + 1 < blocks else 1
+            both = block + 1 < blocks
             at = state + S * block * L
             args = tile(
                 1,
@@ -75,11 +81,11 @@ def step(x, h, c, packed, W):
                 c_prev=new_c.ctypes.data + at,
                 c=new_c.ctypes.data + at,
             )
-            if width == 2:
+            if both:
                 gates_8(x, args)
             else:
                 gates_4(x, args)
-            block += width
+            block += 2 if both else 1
         weights, left, n_left = bias + S * blocks * W, np.intp(new_h.ctypes.data) + state, H
     if Hp == H:
         return new_h, new_c
@@ -97,17 +103,28 @@ def single_step(layers: list[Params]) -> Callable[..., tuple[np.ndarray, np.ndar
     Returns
     -------
     callable
-        From the inputs x (I,) and the states h and c (layers, H), of any dtype, h and c after the step.
+        From the inputs x (I,) and the states h and c (layers, H), of any dtype, h and c after the step. It
+        raises a ValueError where a shape does not fit.
     """
     packed = pack_layers(layers)
     dtype = packed.dtype
-    W = 4 * lanes(dtype)
+    (_, I), H = layers[0]["weight_ih"].shape, layers[0]["weight_hh"].shape[1]
+    sizes = (I, len(layers), H, lanes(dtype))
+    vector, matrix = (numba.typeof(np.zeros((1,) * n, dtype)) for n in (1, 2))
+    with _lock:
+        step.disable_compile(False)
+        step.compile((vector, matrix, matrix, vector, numba.typeof(sizes)))
+        step.disable_compile()
 
     def run(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # To numba, arrays of another dtype or in another memory order are other types, to compile anew.
-        if not (x.dtype == h.dtype == c.dtype == dtype):
-            x, h, c = x.astype(dtype), h.astype(dtype), c.astype(dtype)
-        states: tuple[np.ndarray, np.ndarray] = step(plain(x), plain(h), plain(c), packed, W)
+        states: tuple[np.ndarray, np.ndarray]
+        try:
+            states = step(x, h, c, packed, sizes)
+        except TypeError:  # not compiled for these: to look first would take as long as a small step
+            x, h, c = (plain(np.asarray(array, dtype)) for array in (x, h, c))
+            if (x.ndim, h.ndim, c.ndim) != (1, 2, 2):
+                raise ValueError("x, h or c has another shape") from None
+            states = step(x, h, c, packed, sizes)
         return states
 
     return run

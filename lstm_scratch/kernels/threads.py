@@ -10,6 +10,7 @@ other faster than that. And who called does the parts itself that nobody else ha
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from queue import SimpleQueue
@@ -19,12 +20,14 @@ import numpy as np
 from llvmlite import ir
 
 from lstm_scratch.checks import check_number
+from lstm_scratch.kernels.cpu import IS_X86
 from lstm_scratch.kernels.emitter import Emitter, operation
 from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.vectors import call
 
 VARIABLE = "LSTM_SCRATCH_NUM_THREADS"
-TURNS = 4000  # of looking out, some 50 ns each
+WORTH_A_THREAD = 20_000_000  # operations
+TURNS = 10_000  # of looking out, some 25 to 50 ns each
 
 
 def _define_look_out(e: Emitter, arguments: list[Any]) -> None:
@@ -38,7 +41,7 @@ def _define_look_out(e: Emitter, arguments: list[Any]) -> None:
     b.position_at_end(loop)
     turn = b.phi(wanted.type)
     turn.add_incoming(e.number(0), before)
-    if e.is_x86:  # tells the CPU that this is waiting
+    if IS_X86:  # tells the CPU that this is waiting
         call(b, "llvm.x86.sse2.pause", ir.VoidType(), [])
     number = b.load_atomic(pointer, "acquire", 8)
     following = b.add(turn, e.number(1))
@@ -125,6 +128,24 @@ def thread_count(num_threads: int | None = None) -> int:
     return num_threads
 
 
+def threads_for(operations: int, num_threads: int | None) -> int:
+    """Tell how many threads to use for a piece of work.
+
+    Parameters
+    ----------
+    operations : int
+        How much it is.
+    num_threads : int, optional
+        As of `thread_count`.
+
+    Returns
+    -------
+    int
+        1 for so little work that another thread costs more than it gains.
+    """
+    return thread_count(num_threads) if operations > WORTH_A_THREAD else 1
+
+
 def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) -> None:
     """Do a piece of work in parts of about the same cost, one of them here, the others in threads.
 
@@ -144,8 +165,10 @@ def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) ->
     n_parts = len(waiting)
     results: SimpleQueue[BaseException | None] = SimpleQueue()
     done = np.zeros(1, np.int64)  # of the parts; a hint, as two threads may count at once
+    came: list[None] = []
+    went: list[None] = []
 
-    def help_out() -> None:
+    def do_parts() -> None:
         while waiting:
             try:
                 part = waiting.pop()
@@ -159,13 +182,58 @@ def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) ->
                 results.put(None)
             done[0] += 1
 
+    def help_out() -> None:
+        came.append(None)
+        do_parts()
+        went.append(None)
+
     with _lock:
         _team.ask(help_out, n_parts - 1)
-    help_out()
-    _wait(done, n_parts, TURNS)
-    errors = [error for error in (results.get() for _ in range(n_parts)) if error is not None]
+    try:
+        do_parts()
+        _wait(done, n_parts, TURNS)
+        errors = [error for error in (results.get() for _ in range(n_parts)) if error is not None]
+    except BaseException:  # Ctrl-C: the memory is the caller's again only when nobody writes to it any more
+        waiting.clear()
+        while len(went) < len(came):
+            time.sleep(0.001)
+        raise
     if errors:
         raise errors[0]
+
+
+def all_at_once(
+    run: Callable[[int, int | None], Any], n: int, operations: int, num_threads: int | None
+) -> list[Any]:
+    """Call a function for n things that do not need each other, in threads of their own where it is worth it.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(k, threads)`` does thing k, and may use so many threads for it.
+    n : int
+        How many things.
+    operations : int
+        Of each.
+    num_threads : int, optional
+        As of `thread_count`, for all of them.
+
+    Returns
+    -------
+    list
+        What the calls returned, in order.
+    """
+    threads = threads_for(operations, num_threads)
+    if threads == 1:
+        return [run(k, num_threads) for k in range(n)]
+    results: list[Any] = [None] * n
+
+    def work(low: int, high: int) -> None:
+        for k in range(low, high):
+            results[k] = run(k, max(1, threads // n))
+
+    in_parts(work, np.ones(n), n)
+    return results
 
 
 def bounds_of(costs: np.ndarray, parts: int) -> list[int]:

@@ -26,6 +26,7 @@ class StackCache(NamedTuple):
     passes: list[Any]  # each engine's own, one per layer and direction: l0, l0_reverse, l1, ...
     masks: list[np.ndarray | None]  # dropout between layers
     lengths: np.ndarray | None  # (B,)
+    num_threads: int | None  # of the forward pass
     shapes: dict[str, tuple[int, ...]]  # of y, h_n and c_n
 
 
@@ -198,15 +199,16 @@ class LSTM:
         y, h_n, c_n = self.time_major(x), [], []
         if not batched:
             h0, c0 = (None if state is None else state[:, None] for state in (h0, c0))
+        n_steps = y.shape[0] * y.shape[1] if lengths is None else int(lengths.sum())
         passes: list[Any] = []
         masks: list[np.ndarray | None] = []
         for layer in range(self.num_layers):
             if layer > 0:
                 y, mask = dropout_forward(y, self.dropout, rng)
                 masks.append(mask)
-            outputs = []
-            for reverse in self.directions:
-                row = len(passes)
+
+            def forward(direction: int, threads: int | None, layer: int = layer, y: np.ndarray = y) -> Any:
+                row, reverse = len(self.directions) * layer + direction, self.directions[direction]
                 (out, h, c), of_pass = self._engine().forward(
                     _of_pass(params, self.suffixes[row]),
                     reverse_valid(y, lengths) if reverse else y,
@@ -216,18 +218,21 @@ class LSTM:
                     self.variant,
                     rng,
                     inference,
-                    num_threads,
+                    threads,
                 )
-                outputs.append(reverse_valid(out, lengths) if reverse else out)
-                h_n.append(h)
-                c_n.append(c)
-                passes.append(of_pass)
+                return reverse_valid(out, lengths) if reverse else out, h, c, of_pass
+
+            results = self._each_direction(forward, layer, n_steps, num_threads)
+            outputs = [out for out, _, _, _ in results]
+            h_n += [h for _, h, _, _ in results]
+            c_n += [c for _, _, c, _ in results]
+            passes += [of_pass for _, _, _, of_pass in results]
             y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
         y, h, c = self.as_given(y, batched), np.stack(h_n), np.stack(c_n)
         if not batched:
             h, c = h[:, 0], c[:, 0]
         return (y, h, c), StackCache(
-            passes, masks, lengths, {"dy": y.shape, "dh_n": h.shape, "dc_n": c.shape}
+            passes, masks, lengths, num_threads, {"dy": y.shape, "dh_n": h.shape, "dc_n": c.shape}
         )
 
     def backward(
@@ -269,7 +274,7 @@ class LSTM:
         ValueError
             If a shape does not fit.
         """
-        passes, masks, lengths, shapes = cache
+        passes, masks, lengths, num_threads, shapes = cache
         if None in passes:
             raise ValueError("that forward pass was for inference: there is nothing to go back by")
         for name, given in (("dy", dy), ("dh_n", dh_n), ("dc_n", dc_n)):
@@ -282,10 +287,11 @@ class LSTM:
         P, D = self.output_size // len(self.directions), len(self.directions)
         d_states: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         grads: Params = {}
+        n_steps = dy.shape[0] * dy.shape[1] if lengths is None else int(lengths.sum())
         for layer in reversed(range(self.num_layers)):
-            parts = []
-            for direction, reverse in enumerate(self.directions):
-                row = D * layer + direction
+
+            def backward(direction: int, threads: int | None, layer: int = layer, dy: np.ndarray = dy) -> Any:
+                row, reverse = D * layer + direction, self.directions[direction]
                 d_out = dy[:, :, P * direction : P * (direction + 1)]
                 (d_in, dh0, dc0), of_pass = self._engine().backward(
                     _of_pass(params, self.suffixes[row]),
@@ -295,16 +301,30 @@ class LSTM:
                     None if dc_n is None else dc_n[row],
                     input_gradient or layer > 0,
                 )
-                parts.append(reverse_valid(d_in, lengths) if reverse else d_in)
-                d_states[row] = (dh0, dc0)
+                return reverse_valid(d_in, lengths) if reverse else d_in, (dh0, dc0), of_pass
+
+            results = self._each_direction(backward, layer, 2 * n_steps, num_threads)
+            for direction, (_, states, of_pass) in enumerate(results):
+                row = D * layer + direction
+                d_states[row] = states
                 grads |= {name + self.suffixes[row]: grad for name, grad in of_pass.items()}
-            dy = sum(parts[1:], start=parts[0])
+            dy = sum((d_in for d_in, _, _ in results[1:]), start=results[0][0])
             if layer > 0:
                 dy = dropout_backward(dy, masks[layer - 1])
         dh0, dc0 = (np.stack([d_states[row][k] for row in range(len(passes))]) for k in (0, 1))
         if not batched:
             dh0, dc0 = dh0[:, 0], dc0[:, 0]
         return (self.as_given(dy, batched), dh0, dc0), grads
+
+    def _each_direction(
+        self, run: Callable[[int, int | None], Any], layer: int, n_steps: int, num_threads: int | None
+    ) -> list[Any]:
+        """Run a pass per direction, at once where that is worth it; masks are drawn one after the other."""
+        together = self._engine().together
+        if together is None or len(self.directions) == 1 or self.variant != PLAIN:
+            return [run(direction, num_threads) for direction in range(len(self.directions))]
+        H, I = self.hidden_size, self.input_size if layer == 0 else self.output_size
+        return together(run, len(self.directions), 8 * n_steps * H * (I + H), num_threads)
 
     def single_step(self, params: Params) -> Callable[..., tuple[np.ndarray, np.ndarray]] | None:
         """Set up the engine's way to do one step of one sequence, of which `Stepper` is the public side.

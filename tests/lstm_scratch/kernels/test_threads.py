@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from lstm_scratch.engines import ENGINES
 from lstm_scratch.errors import SettingError
 from lstm_scratch.kernels import engine as kernels
 from lstm_scratch.kernels import threads
-from lstm_scratch.kernels.threads import VARIABLE, bounds_of, in_parts, thread_count
+from lstm_scratch.kernels.threads import VARIABLE, all_at_once, bounds_of, in_parts, thread_count
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.variants import PLAIN
 
@@ -24,7 +25,7 @@ from lstm_scratch.variants import PLAIN
 @pytest.fixture
 def always_threads(monkeypatch):
     """Small work is divided too."""
-    monkeypatch.setattr(kernels, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 0)
 
 
 def test_the_callers_number_of_threads_comes_first_then_the_variables(monkeypatch):
@@ -298,7 +299,7 @@ except ValueError as error:
 print(json.dumps([before, *between, after, layer]))
 """
 COMPUTE = """
-kernels.WORTH_A_THREAD = 0
+lstm_scratch.kernels.threads.WORTH_A_THREAD = 0
 params = {"weight_ih": np.ones((8, 3)), "weight_hh": np.ones((8, 2)), "bias": np.ones(8)}
 kernels.lstm_forward(params, np.ones((4, 5, 3)), num_threads=2)
 """
@@ -338,3 +339,63 @@ def test_an_lstm_uses_threads_as_the_variable_says(draw, monkeypatch, always_thr
     (y, *_), cache = lstm.forward(params, a.x)
     lstm.backward(params, cache, y)
     assert set(parts) == {4}
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 0, 5, 4]], ids=str)
+def test_two_directions_at_once_give_the_same_bits(always_threads, lengths):
+    lstm = LSTM(3, 33, num_layers=2, bidirectional=True, dropout=0.4)
+    rng = np.random.default_rng(0)
+    params, x = lstm.init(rng), rng.standard_normal((5, 4, 3)).astype(np.float32)
+    dy = rng.standard_normal((5, 4, 66)).astype(np.float32)
+    lengths = lengths and np.array(lengths)
+    found = []
+    for number in (1, 2, 3, 8):
+        outputs, cache = lstm.forward(
+            params, x, lengths=lengths, rng=np.random.default_rng(1), num_threads=number
+        )
+        inputs, grads = lstm.backward(params, cache, dy)
+        found.append((*outputs, *inputs, *grads.values()))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_passes_at_once_share_the_threads(monkeypatch, always_threads):
+    together, seen = threading.Barrier(2, timeout=60), []
+
+    def run(k, number):
+        together.wait()  # both are on their way
+        seen.append(number)
+        return k
+
+    for given, each in ((2, 1), (3, 1), (8, 4)):
+        assert all_at_once(run, 2, 1, given) == [0, 1]
+        assert seen == [each, each]
+        seen.clear()
+    alone = lambda k, number: (k, number)  # noqa: E731  # no barrier
+    assert all_at_once(alone, 2, 1, 1) == [(0, 1), (1, 1)]
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 10)
+    assert all_at_once(alone, 2, 9, 8) == [(0, 8), (1, 8)], "small passes go one after the other"
+
+
+def test_an_interrupted_caller_waits_for_who_still_works():
+    """Memory that is used again must not be written to by those who came before."""
+    begun, finished = threading.Event(), []
+
+    def work(low, high):
+        if threading.current_thread().name.startswith("lstm-scratch"):
+            begun.set()
+            threading.Event().wait(0.2)
+            finished.append(low)
+        else:
+            begun.wait(60)
+
+    class Interrupted(SimpleQueue):
+        def get(self, *arguments):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "SimpleQueue", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            in_parts(work, np.ones(2), 2)
+    assert len(finished) == 1
