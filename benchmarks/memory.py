@@ -245,7 +245,7 @@ def difference_of_blocks(lstm: LSTM, params: Params) -> float:
     x = np.concatenate([features(block) for block in range(AT_ONCE)])
     at_once, _ = lstm.forward(params, x, inference=True)
     pairs = zip(at_once, (np.concatenate(ys), h, c), strict=True)
-    difference = max(float(np.abs(one - other).max()) for one, other in pairs)
+    difference = float(np.max([np.abs(one - other).max() for one, other in pairs]))
     if difference != 0:  # NaN is not, either
         raise AssertionError(f"blocks differ from one pass by {difference}")
     return difference

@@ -13,8 +13,16 @@ from benchmarks.timing import alternate, machine
 OURS = """
 import numpy as np
 from lstm_scratch import LSTM
-lstm = LSTM(40, 64, engine="numba")
+lstm = LSTM(40, 64)
 lstm.forward(lstm.init(np.random.default_rng(0)), np.ones((100, 1, 40), np.float32), inference=True)
+"""
+TRAINING = """
+import numpy as np
+from lstm_scratch import LSTM
+lstm = LSTM(40, 64)
+params = lstm.init(np.random.default_rng(0))
+(y, _, _), cache = lstm.forward(params, np.ones((100, 8, 40), np.float32))
+lstm.backward(params, cache, y)
 """
 SAVED = """
 import sys
@@ -41,11 +49,12 @@ STARTS = {
     "import lstm_scratch": "import lstm_scratch",
     "from lstm_scratch import AudioClassifier": "from lstm_scratch import AudioClassifier",
     "first forward pass": OURS,
+    "first training step": TRAINING,
     "a saved model's first prediction": PREDICTION,
     "import torch": "import torch",
     "torch's first forward pass": TORCH,
 }
-COLD = "first forward pass, cold cache"
+COLD = {"first forward pass, nothing compiled": OURS, "first training step, nothing compiled": TRAINING}
 
 
 def start(code: str, cache: str) -> None:
@@ -62,10 +71,16 @@ def start(code: str, cache: str) -> None:
     subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": cache}, check=True)
 
 
-def start_cold() -> None:
-    """Run our first forward pass, where nothing is compiled yet."""
+def start_cold(code: str) -> None:
+    """Run code where nothing is compiled yet.
+
+    Parameters
+    ----------
+    code : str
+        As of `start`.
+    """
     with tempfile.TemporaryDirectory() as cache:
-        start(OURS, cache)
+        start(code, cache)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,7 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         start(SAVED, cache)
         runs = {name: lambda code=code: start(code, cache) for name, code in STARTS.items()}
         seconds = alternate(runs, budget=0)
-    seconds |= alternate({COLD: start_cold}, budget=0, rounds=3, warm_up=0)
+    cold = {name: lambda code=code: start_cold(code) for name, code in COLD.items()}
+    seconds |= alternate(cold, budget=0, rounds=3, warm_up=0)
     for name, time in seconds.items():
         print(f"{name:46}{time:7.3f} s")
     if given.json:

@@ -6,8 +6,8 @@ clipping, AdamW and its one-cycle rates. Ours is the product's own loop, `lstm_s
 begin every epoch with the same weights and take the same batches, in float32, in one process, with the same
 number of threads. A ratio is torch's time by ours: above 1 ours is faster.
 
-Dropout is 0 in both: two libraries do not draw the same masks, and the losses are to be the same. Torch is
-spared what our loop does besides: counting right answers, and the gradient with respect to the features.
+Dropout is 0 in both: two libraries do not draw the same masks, and the losses are to be the same. Neither
+computes a gradient with respect to the features. Our loop also counts right answers, which torch is spared.
 """
 
 import argparse

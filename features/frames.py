@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from features.errors import FeatureError
+
 ClipNormalisation = Literal["none", "mean", "mean-variance"]
 
 
@@ -33,11 +35,18 @@ def deltas(frames: np.ndarray, order: int = 1, width: int = 9) -> np.ndarray:
     ndarray (T, F)
         The derivative per frame, in the dtype of `frames`.
 
+    Raises
+    ------
+    FeatureError
+        If the width is even.
+
     Notes
     -----
     A. Savitzky and M. J. E. Golay, Analytical Chemistry 36 (1964) 1627. Equal to
     ``librosa.feature.delta(frames, order=order, width=width, axis=0)`` where that is defined.
     """
+    if width % 2 == 0:
+        raise FeatureError(f"deltas are fitted to an odd number of frames, not {width}")
     width = min(width, len(frames) - 1 + len(frames) % 2)
     if width <= order:
         return np.zeros_like(frames)

@@ -35,9 +35,8 @@ def power_spectrogram(samples: np.ndarray, frame_length: int, hop_length: int, n
     """
     window = np.zeros(n_fft, samples.dtype)
     start = (n_fft - frame_length) // 2
-    window[start : start + frame_length] = 0.5 - 0.5 * np.cos(
-        2 * np.pi / frame_length * np.arange(frame_length)
-    )
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi / frame_length * np.arange(frame_length))
+    window[start : start + frame_length] = hann if frame_length > 1 else 1.0
     padded = np.pad(samples, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
     spectrum = np.fft.rfft(frames * window, axis=1)

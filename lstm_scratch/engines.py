@@ -170,6 +170,8 @@ def numba_backward(
     """
     if isinstance(cache, LSTMCache | VariantCache):
         return numpy_backward(params, cache, dy, dh_n, dc_n, input_gradient)
+    if any(array.dtype != cache.x.dtype for array in (*params.values(), dy)):
+        raise ValueError(f"the forward pass was in {cache.x.dtype}: parameters and dy are to be, too")
     inputs, grads = _kernels().lstm_backward(params, cache, dy, dh_n, dc_n, input_gradient=input_gradient)
     return inputs, grads
 
@@ -189,7 +191,10 @@ def numba_single_step(layers: list[Params], variant: Variant) -> Callable[..., S
     callable or None
         The step.
     """
-    if not all(_is_for_kernels(variant, params) for params in layers) or _kernels() is None:
+    one_dtype = len({params["bias"].dtype for params in layers}) == 1
+    if not (one_dtype and all(_is_for_kernels(variant, params) for params in layers)):
+        return None
+    if _kernels() is None:
         return None
     from lstm_scratch.kernels.step import single_step
 
@@ -281,6 +286,7 @@ def warm_up() -> str:
             for keep in (False, True):
                 (y, _, _), cache = kernels.lstm_forward(params, np.zeros((2, B, 2), dtype), keep=keep)
             kernels.lstm_backward(params, cache, y)
+        numba_together(lambda k, threads: None, 2, 10**9, 2)
         numba_single_step([params], PLAIN)(np.zeros(2, dtype), *np.zeros((2, 1, 3), dtype))  # type: ignore[misc]
     from lstm_scratch.kernels.jit import cache_folder
 

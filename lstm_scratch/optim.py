@@ -59,8 +59,9 @@ class AdamW:
         square_scale = 1 / (1 - self.beta2**self.steps)
         for name, param in params.items():
             grad = grads[name]
-            mean = self.mean.setdefault(name, np.zeros_like(param))
-            square = self.square.setdefault(name, np.zeros_like(param))
+            if name not in self.mean:
+                self.mean[name], self.square[name] = np.zeros_like(param), np.zeros_like(param)
+            mean, square = self.mean[name], self.square[name]
             room = np.empty_like(param)  # one array for all in between: fresh ones cost more than their sums
             mean += np.multiply(1 - self.beta1, np.subtract(grad, mean, out=room), out=room)
             square *= self.beta2

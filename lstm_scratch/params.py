@@ -92,7 +92,9 @@ def freeze(params: Params) -> FrozenParams:
     copies = {name: array.copy(order="K") for name, array in params.items()}
     for array in copies.values():
         array.flags.writeable = False
-    return FrozenParams(copies)
+    return FrozenParams(
+        {name: array.view() for name, array in copies.items()}
+    )  # these cannot be made writable
 
 
 def renamed(params: Params, key: str, name_of: Callable[[str], str | None]) -> Params:

@@ -71,14 +71,14 @@ class Stepper:
             If a shape does not fit.
         """
         h, c = self._zero if state is None else state
+        if self._step is None:
+            (y, h, c), _ = self.lstm.forward(self.params, np.asarray(x)[None], h, c, inference=True)
+            return y[0], (h, c)
         try:
-            if self._step is not None:
-                h, c = self._step(x, h, c)
-                return h[-1], (h, c)
-            (y, h, c), _ = self.lstm.forward(self.params, x[None], h, c, inference=True)
-        except ValueError as error:
+            h, c = self._step(x, h, c)
+        except ValueError:
             raise ValueError(
                 f"x, h and c have shapes {np.shape(x)}, {np.shape(h)} and {np.shape(c)}, "
                 f"not {(self.lstm.input_size,)}, {self._zero[0].shape} and {self._zero[1].shape}"
-            ) from error
-        return y[0], (h, c)
+            ) from None
+        return h[-1].copy(), (h, c)

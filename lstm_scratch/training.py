@@ -157,7 +157,9 @@ def train(
                     f"the loss became {loss} in epoch {epoch} at a learning rate of {learning_rate:.2g}; "
                     "lower the learning rate"
                 )
-            _, grads = network.backward(params, cache, cross_entropy_backward(loss_cache), False)
+            _, grads = network.backward(
+                params, cache, cross_entropy_backward(loss_cache), input_gradient=False
+            )
             clip_gradient_norm(grads, options.max_gradient_norm)
             optimiser.step(params, grads, learning_rate)
             loss_sum += loss * len(batch)

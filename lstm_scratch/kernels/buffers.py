@@ -57,8 +57,9 @@ class Scratch:
             self.block = _block(room)
         return _carve(*self.block, self.dtype, self.shapes)
 
-    def __exit__(self, *_: object) -> None:
-        if self.block[1].nbytes <= LARGEST and len(_kept) < MOST:
+    def __exit__(self, error: object, *_: object) -> None:
+        # After an error, such as Ctrl-C, other threads may still write to it.
+        if error is None and self.block[1].nbytes <= LARGEST and len(_kept) < MOST:
             _kept.append(self.block)
 
 

@@ -118,6 +118,7 @@ def single_step(layers: list[Params]) -> Callable[..., tuple[np.ndarray, np.ndar
 
     def run(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         states: tuple[np.ndarray, np.ndarray]
+        x = np.asarray(x, dtype)
         try:
             states = step(x, h, c, packed, sizes)
         except TypeError:  # not compiled for these: to look first would take as long as a small step

@@ -26,8 +26,8 @@ from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.vectors import call
 
 VARIABLE = "LSTM_SCRATCH_NUM_THREADS"
-WORTH_A_THREAD = 20_000_000  # operations
-TURNS = 10_000  # of looking out, some 25 to 50 ns each
+WORTH_A_THREAD = 20_000_000  # operations; of fewer, waking another thread costs more than it gains
+TURNS = 10_000  # of looking out: a quarter of a millisecond or so, where the CPU knows how to pause
 
 
 def _define_look_out(e: Emitter, arguments: list[Any]) -> None:
@@ -68,11 +68,18 @@ class _Team:
         self.asked = np.zeros(1, np.int64)  # how often
         self.size = 0
 
+    def grow(self, size: int) -> None:
+        """Start threads, until there are so many, or the system refuses: the caller can do without."""
+        try:
+            while self.size < size:
+                threading.Thread(target=self._serve, name=f"lstm-scratch-{self.size}", daemon=True).start()
+                self.size += 1
+        except RuntimeError:
+            return
+
     def ask(self, task: Callable[[], None], helpers: int) -> None:
         """Have so many threads call a task, soon."""
-        while self.size < helpers:
-            threading.Thread(target=self._serve, name=f"lstm-scratch-{self.size}", daemon=True).start()
-            self.size += 1
+        self.grow(helpers)
         for _ in range(helpers):
             self.tasks.put(task)
         self.asked[0] += helpers
@@ -147,7 +154,7 @@ def threads_for(operations: int, num_threads: int | None) -> int:
 
 
 def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) -> None:
-    """Do a piece of work in parts of about the same cost, one of them here, the others in threads.
+    """Do a piece of work in parts of about the same cost, here and in threads.
 
     Parameters
     ----------
@@ -165,8 +172,7 @@ def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) ->
     n_parts = len(waiting)
     results: SimpleQueue[BaseException | None] = SimpleQueue()
     done = np.zeros(1, np.int64)  # of the parts; a hint, as two threads may count at once
-    came: list[None] = []
-    went: list[None] = []
+    busy: list[None] = []
 
     def do_parts() -> None:
         while waiting:
@@ -183,19 +189,21 @@ def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) ->
             done[0] += 1
 
     def help_out() -> None:
-        came.append(None)
-        do_parts()
-        went.append(None)
+        busy.append(None)
+        try:
+            do_parts()
+        finally:
+            busy.pop()
 
-    with _lock:
-        _team.ask(help_out, n_parts - 1)
     try:
+        with _lock:
+            _team.ask(help_out, n_parts - 1)
         do_parts()
         _wait(done, n_parts, TURNS)
         errors = [error for error in (results.get() for _ in range(n_parts)) if error is not None]
-    except BaseException:  # Ctrl-C: the memory is the caller's again only when nobody writes to it any more
+    except BaseException:  # Ctrl-C: nobody is to write to the caller's arrays any more
         waiting.clear()
-        while len(went) < len(came):
+        while busy:
             time.sleep(0.001)
         raise
     if errors:
@@ -226,6 +234,8 @@ def all_at_once(
     threads = threads_for(operations, num_threads)
     if threads == 1:
         return [run(k, num_threads) for k in range(n)]
+    with _lock:
+        _team.grow(threads - 1)  # each call may ask for some of them
     results: list[Any] = [None] * n
 
     def work(low: int, high: int) -> None:

@@ -11,8 +11,8 @@ costs no trip to memory.
 of k, one fused multiply-add after the other, whatever the size of the block: a row's result has the same bits
 whichever rows are computed with it.
 
-numba cannot be talked into this by loops, so the instructions are written for LLVM directly, by about a
-hundred lines here. Each of the names at the end is an operation that jitted code calls with a `Tile`.
+numba cannot be talked into this by loops, so the instructions are written for LLVM directly. Each of the
+names at the end is an operation that jitted code calls with a `Tile`.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.vectors import Vector, Vectors, call, sigmoid, tanh
 
 # Rows of a block by its width in vectors, the largest first: its sums, all of the smaller side and one of the
-# other have to fit into the registers. One sum more, and it lives in memory at half the speed.
+# other have to fit into the registers. One row more, and sums live in memory, at half the speed.
 ROWS = (
     {8: (2, 1), 4: (6, 4, 2, 1), 3: (8, 4, 2, 1), 2: (12, 4, 2, 1), 1: (8, 4, 2, 1)}
     if REGISTERS.number == 32

@@ -193,6 +193,8 @@ class LSTM:
         """
         self.check_params(params)
         lengths = self.check_inputs(x, h0, c0, lengths)
+        if num_threads is not None:
+            check_number("num_threads", num_threads, whole=True, above=0)
         if not isinstance(rng, np.random.Generator | None):
             raise ValueError(f"rng is a generator such as np.random.default_rng(0), not {rng!r}")
         batched = x.ndim == 3
@@ -272,8 +274,9 @@ class LSTM:
         Raises
         ------
         ValueError
-            If a shape does not fit.
+            If a parameter, a shape or a dtype does not fit.
         """
+        self.check_params(params)
         passes, masks, lengths, num_threads, shapes = cache
         if None in passes:
             raise ValueError("that forward pass was for inference: there is nothing to go back by")
@@ -290,7 +293,7 @@ class LSTM:
         n_steps = dy.shape[0] * dy.shape[1] if lengths is None else int(lengths.sum())
         for layer in reversed(range(self.num_layers)):
 
-            def backward(direction: int, threads: int | None, layer: int = layer, dy: np.ndarray = dy) -> Any:
+            def backward(direction: int, _: int | None, layer: int = layer, dy: np.ndarray = dy) -> Any:
                 row, reverse = D * layer + direction, self.directions[direction]
                 d_out = dy[:, :, P * direction : P * (direction + 1)]
                 (d_in, dh0, dc0), of_pass = self._engine().backward(
@@ -303,7 +306,8 @@ class LSTM:
                 )
                 return reverse_valid(d_in, lengths) if reverse else d_in, (dh0, dc0), of_pass
 
-            results = self._each_direction(backward, layer, 2 * n_steps, num_threads)
+            # At once if the forward passes were: each takes as many threads as it took then.
+            results = self._each_direction(backward, layer, n_steps, num_threads)
             for direction, (_, states, of_pass) in enumerate(results):
                 row = D * layer + direction
                 d_states[row] = states
@@ -319,9 +323,9 @@ class LSTM:
     def _each_direction(
         self, run: Callable[[int, int | None], Any], layer: int, n_steps: int, num_threads: int | None
     ) -> list[Any]:
-        """Run a pass per direction, at once where that is worth it; masks are drawn one after the other."""
+        """Run a pass per direction: at once where it is worth it, unless they draw masks or are numpy's."""
         together = self._engine().together
-        if together is None or len(self.directions) == 1 or self.variant != PLAIN:
+        if together is None or len(self.directions) == 1 or self.variant != PLAIN or self.proj_size:
             return [run(direction, num_threads) for direction in range(len(self.directions))]
         H, I = self.hidden_size, self.input_size if layer == 0 else self.output_size
         return together(run, len(self.directions), 8 * n_steps * H * (I + H), num_threads)

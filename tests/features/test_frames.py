@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from features import deltas, normalise_clip, stack_frames
+from features.errors import FeatureError
 
 NOISE = np.random.default_rng(0).standard_normal((30, 4))
 NOISE.flags.writeable = False  # so that a function which writes to its input fails
@@ -111,3 +112,8 @@ def test_frames_are_stacked_in_order_and_the_last_is_repeated(count, expected):
     frames = np.array([[1, -1], [2, -2], [3, -3]])
     frames.flags.writeable = False
     np.testing.assert_array_equal(stack_frames(frames, count), expected)
+
+
+def test_deltas_of_an_even_width_are_refused():
+    with pytest.raises(FeatureError, match="an odd number of frames, not 8"):
+        deltas(np.zeros((20, 3)), width=8)

@@ -379,3 +379,9 @@ def test_frozen_arrays_keep_their_order_in_memory_and_so_their_bits(engine, B):
     frozen = freeze(params)
     for given in (frozen, copy.deepcopy(frozen)):
         assert_same_arrays(lstm.forward(given, **inputs, inference=True)[0], expected)
+
+
+def test_frozen_arrays_cannot_be_made_writable_again():
+    frozen = freeze({"weight": np.ones((3, 2))})
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        frozen["weight"].flags.writeable = True

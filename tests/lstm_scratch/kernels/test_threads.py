@@ -399,3 +399,34 @@ def test_an_interrupted_caller_waits_for_who_still_works():
         with pytest.raises(KeyboardInterrupt):
             in_parts(work, np.ones(2), 2)
     assert len(finished) == 1
+
+
+def test_nested_work_has_all_threads(always_threads):
+    """Four threads: two passes at once, each of which takes two."""
+    together, by = threading.Barrier(4, timeout=60), set()
+
+    def work(low, high):
+        together.wait()  # nobody gets past this before four have come
+        by.add(threading.current_thread().name)
+
+    def run(k, number):
+        in_parts(work, np.ones(number), number)
+
+    all_at_once(run, 2, 1, 4)
+    assert len(by) == 4
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch):
+    class Refused(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_team", threads._Team())
+    monkeypatch.setattr(threading, "Thread", Refused)
+    done = np.zeros(5, int)
+
+    def work(low, high):
+        done[low:high] += 1
+
+    in_parts(work, np.ones(5), 3)
+    np.testing.assert_array_equal(done, 1)

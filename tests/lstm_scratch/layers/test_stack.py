@@ -530,3 +530,22 @@ def test_an_engine_of_ones_own_computes_every_pass():
     assert_same_bits(case.gradients(), plain.gradients())
     names = ["bias", "weight_hh", "weight_ih"]
     assert calls == [("forward", names, (T, B, I))] * 2 + [("backward", names, (T, B, H))] * 2
+
+
+def test_a_backward_pass_refuses_what_is_not_of_its_forward_pass(engine):
+    lstm = LSTM(I, H, engine=engine)
+    params = lstm.init(np.random.default_rng(0))
+    x = np.ones((T, B, I), np.float32)
+    (y, _, _), cache = lstm.forward(params, x)
+    with pytest.raises(ValueError, match=r"weight_hh_l0 has shape \(20, 5\), not "):
+        lstm.backward(params | {"weight_hh_l0": np.ones((20, 5), np.float32)}, cache, y)
+    if engine == "numba":
+        with pytest.raises(ValueError, match="the forward pass was in float32"):
+            lstm.backward({name: array.astype(float) for name, array in params.items()}, cache, y)
+
+
+@pytest.mark.parametrize("number", [0, 1.5, "2"])
+def test_a_wrong_number_of_threads_is_refused_for_the_smallest_input(engine, number):
+    lstm = LSTM(I, H, engine=engine)
+    with pytest.raises(SettingError, match="num_threads is a whole number above 0"):
+        lstm.forward(lstm.init(np.random.default_rng(0)), np.ones((T, B, I)), num_threads=number)
