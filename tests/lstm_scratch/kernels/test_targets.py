@@ -11,7 +11,8 @@ import pytest
 from lstm_scratch import lstm
 from lstm_scratch.kernels import engine as kernels
 
-SHAPES = [(3, 2, 3, 5), (5, 4, 7, 6), (33, 13, 2, 4), (70, 41, 9, 5)]  # H, I, B, T
+# H, I, B, T; one, two and three registers remain beside whole tiles.
+SHAPES = [(3, 2, 3, 5), (5, 4, 7, 6), (20, 17, 11, 3), (33, 13, 2, 4), (70, 41, 9, 5)]
 
 # Computes the passes of one file and writes all results, by name, to another.
 COMPUTE = """
@@ -19,6 +20,7 @@ import sys
 import numpy as np
 from lstm_scratch.kernels import engine as kernels
 from lstm_scratch.kernels.cpu import REGISTERS
+from lstm_scratch.kernels.step import single_step
 
 given, results = np.load(sys.argv[1]), {"registers": np.array(REGISTERS)}
 for key in sorted({name.split("/")[0] for name in given}):
@@ -29,6 +31,11 @@ for key in sorted({name.split("/")[0] for name in given}):
     names = ("y", "h_n", "c_n", "dx", "dh0", "dc0", *(f"d{name}" for name in grads))
     for name, array in zip(names, (*outputs, *inputs, *grads.values()), strict=True):
         results[f"{key}/{name}"] = array
+    first = a["x"][:1, :1], a["h0"][:1], a["c0"][:1]
+    states, ((_, *expected), _) = single_step([params])(first[0][0, 0], *first[1:]), kernels.lstm_forward(
+        params, *first
+    )
+    assert np.array_equal(states, expected, equal_nan=True), "one step alone"
 np.savez(sys.argv[2], **results)
 """
 HASWELL = ["avx", "avx2", "fma", "f16c", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"]
