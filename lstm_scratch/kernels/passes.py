@@ -21,8 +21,6 @@ from lstm_scratch.kernels.tile import (
     dgates_4,
     gates_4,
     gates_8,
-    gates_and_keep_4,
-    gates_and_keep_8,
     store_1,
     store_2,
     store_3,
@@ -87,13 +85,10 @@ def forward(x, packed, packed_bias, gates, h, c, starts, counts, few, keep, low,
                 gates_stride=stride,
                 c_prev=pc + S * c_before * Hp + unit,
                 c=pc + S * c_here * Hp + unit,
+                keep=keep,
             )
-            if both and keep:
-                gates_and_keep_8(x, args)
-            elif both:
+            if both:
                 gates_8(x, args)
-            elif keep:
-                gates_and_keep_4(x, args)
             else:
                 gates_4(x, args)
             done += width

@@ -54,6 +54,7 @@ class Tile(NamedTuple):
     c_prev: Any
     c: Any
     dc: Any
+    keep: Any  # whether the gates are stored
 
 
 @jit
@@ -77,6 +78,7 @@ def tile(
     c_prev=0,
     c=0,
     dc=0,
+    keep=False,
 ):  # numba knows no defaults of a NamedTuple
     """Make a `Tile` by names."""
     return Tile(
@@ -99,6 +101,7 @@ def tile(
         c_prev,
         c,
         dc,
+        keep,
     )
 
 
@@ -172,9 +175,10 @@ def _emit_store_transposed(e: Emitter, t: Tile, rows: int, vectors: int) -> None
         e.store(x, e.row(t.out, t.out_stride, r), v)
 
 
-def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> None:
+def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
     """Forward: the sums are z of `vectors` / 4 blocks of hidden units; out = h."""
-    if keep:  # the lines that will be written
+    keep = e.b.icmp_signed("!=", t.keep, e.number(0))
+    with e.b.if_then(keep):  # the lines that will be written
         for r in range(rows):
             for j in range(vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE):
                 e.prefetch(
@@ -185,14 +189,15 @@ def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int, keep: bool) -> Non
     z_i, z_f, z_g, z_o = (Vectors([z[r, 4 * block + gate] for r, block in places]) for gate in range(4))
     i, f, g, o = z_i.each(sigmoid), z_f.each(sigmoid), z_g.each(tanh), z_o.each(sigmoid)
     c_prev = Vectors([e.load(e.row(t.c_prev, t.out_stride, r), block) for r, block in places])
+    with e.b.if_then(keep):
+        for n, (r, block) in enumerate(places):
+            for k, gate in enumerate((i, f, g, o)):
+                e.store(gate.members[n], e.row(t.gates, t.gates_stride, r), 4 * block + k)
     c = f * c_prev + i * g
     h = o * c.each(tanh)
     for n, (r, block) in enumerate(places):
         e.store(c.members[n], e.row(t.c, t.out_stride, r), block)
         e.store(h.members[n], e.row(t.out, t.out_stride, r), block)
-        if keep:
-            for k, gate in enumerate((i, f, g, o)):
-                e.store(gate.members[n], e.row(t.gates, t.gates_stride, r), 4 * block + k)
 
 
 def _emit_dgates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
@@ -272,14 +277,8 @@ def _column(
     return operation(f"{name}_{vectors}", define)
 
 
-gates_4 = _column("gates", 4, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=False))
-gates_8 = _column("gates", 8, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=False))
-gates_and_keep_4 = _column(
-    "gates_and_keep", 4, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=True)
-)
-gates_and_keep_8 = _column(
-    "gates_and_keep", 8, lambda e, t, rows, vectors: _emit_gates(e, t, rows, vectors, keep=True)
-)
+gates_4 = _column("gates", 4, _emit_gates)
+gates_8 = _column("gates", 8, _emit_gates)
 dgates_1 = _column("dgates", 1, _emit_dgates)
 dgates_2 = _column("dgates", 2, _emit_dgates)
 dgates_3 = _column("dgates", 3, _emit_dgates)
