@@ -150,7 +150,10 @@ def threads_for(operations: int, num_threads: int | None) -> int:
     int
         1 for so little work that another thread costs more than it gains.
     """
-    return thread_count(num_threads) if operations > WORTH_A_THREAD else 1
+    if operations <= WORTH_A_THREAD and num_threads is None and VARIABLE not in os.environ:
+        return 1
+    threads = thread_count(num_threads)  # refuses a wrong number for little work, too
+    return threads if operations > WORTH_A_THREAD else 1
 
 
 def in_parts(work: Callable[[int, int], None], costs: np.ndarray, parts: int) -> None:

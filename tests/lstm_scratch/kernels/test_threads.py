@@ -17,7 +17,7 @@ from lstm_scratch.engines import ENGINES
 from lstm_scratch.errors import SettingError
 from lstm_scratch.kernels import engine as kernels
 from lstm_scratch.kernels import threads
-from lstm_scratch.kernels.threads import VARIABLE, all_at_once, bounds_of, in_parts, thread_count
+from lstm_scratch.kernels.threads import VARIABLE, all_at_once, bounds_of, in_parts, thread_count, threads_for
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.variants import PLAIN
 
@@ -189,6 +189,15 @@ def test_any_number_of_threads_gives_the_same_bits(
     for number in (2, 3, 5):
         assert_same_bits(a.run(*engine, num_threads=number), one)
     assert sorted(set(seen)) == [1, 2, 3, 5]
+
+
+def test_the_variable_is_looked_at_for_little_work_too(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "zwei")
+    with pytest.raises(SettingError, match=VARIABLE):
+        threads_for(1, None)
+    monkeypatch.setenv(VARIABLE, "3")
+    assert threads_for(1, None) == threads_for(1, 5) == 1
+    assert (threads_for(10**12, None), threads_for(10**12, 5)) == (3, 5)
 
 
 def test_small_work_stays_in_its_thread(draw, monkeypatch):

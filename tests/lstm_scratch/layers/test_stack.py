@@ -1,6 +1,7 @@
 """Layers, directions, projection and layouts: values and every gradient against torch, on every engine."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -539,7 +540,7 @@ def test_a_backward_pass_refuses_what_is_not_of_its_forward_pass(engine):
     (y, _, _), cache = lstm.forward(params, x)
     with pytest.raises(ValueError, match=r"weight_hh_l0 has shape \(20, 5\), not "):
         lstm.backward(params | {"weight_hh_l0": np.ones((20, 5), np.float32)}, cache, y)
-    if engine == "numba":
+    if engine == "numba" and "NUMBA_DISABLE_JIT" not in os.environ:
         with pytest.raises(ValueError, match="the forward pass was in float32"):
             lstm.backward({name: array.astype(float) for name, array in params.items()}, cache, y)
 
