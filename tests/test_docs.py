@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import shlex
@@ -15,6 +16,7 @@ from numpydoc.validate import validate
 from lstm_scratch.cli import main
 
 ROOT = Path(__file__).parents[1]
+JITTED_ARE_PLAIN = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"  # they are no one's to call
 CHECKS = {"GL08", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "SS01", "SS02", "SS03", "YD01"}
 # Records say what a field is beside the field; AudioClassifier refers to SequenceClassifier.
 PARAMETERS_ELSEWHERE = {
@@ -47,6 +49,8 @@ def public_objects():
             module = importlib.import_module(info.name)
             for name, item in vars(module).items():
                 if name.startswith("_") or getattr(item, "__module__", None) != info.name:
+                    continue
+                if JITTED_ARE_PLAIN and "kernels" in info.name:
                     continue
                 if inspect.isfunction(item) or inspect.isclass(item):
                     yield f"{info.name}.{name}"
