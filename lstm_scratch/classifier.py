@@ -69,7 +69,7 @@ class SequenceClassifier(Estimator):
         Epochs without a better validation loss after which training stops. By default a quarter of
         the epochs, at least 5.
     engine : {"numba", "numpy"}, default "numba"
-        Who computes the LSTM: plain numpy, or the compiled kernels.
+        Who computes the LSTM: the compiled kernels, or plain numpy.
     random_state : int, default 0
         Seed of everything that is drawn: the same seed gives the same bits.
     verbose : bool, default False

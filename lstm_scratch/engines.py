@@ -24,12 +24,12 @@ State = tuple[np.ndarray, np.ndarray]
 class Engine(NamedTuple):
     """A forward and a backward pass.
 
-    ``forward(params, x, h0, c0, lengths, variant, rng, inference, num_threads)`` returns
-    ``((y, h_n, c_n), cache)`` and ``backward(params, cache, dy, dh_n, dc_n, input_gradient)`` returns
+    ``forward(params, x, h0, c0, lengths, variant, rng, *, inference, num_threads)`` returns
+    ``((y, h_n, c_n), cache)`` and ``backward(params, cache, dy, dh_n, dc_n, *, input_gradient)`` returns
     ``((dx, dh0, dc0), grads)``, with the shapes of `variant_forward` and `variant_backward`. A projection
-    shows as ``weight_hr`` among the parameters. For ``inference`` no backward pass is to follow, and the
-    cache may be None. ``num_threads`` is how many threads it may use for this pass and its backward pass;
-    None, if the user did not say. Without ``input_gradient``, ``dx`` need have no columns.
+    shows as ``weight_hr`` among the parameters. What comes by name may be ignored: for ``inference`` no
+    backward pass is to follow, and the cache may be None; ``num_threads`` is how many threads the user grants
+    this pass and its backward pass, or None; without ``input_gradient``, ``dx`` need have no columns.
 
     ``single_step(layers, variant)``, where there is one, takes the parameters of layers on top of each other,
     and returns a function that computes from ``x (I,)`` and the states ``h`` and ``c (L, H)`` those after the
@@ -53,6 +53,7 @@ def numpy_forward(
     lengths: np.ndarray | None,
     variant: Variant,
     rng: np.random.Generator | None,
+    *,
     inference: bool,
     num_threads: int | None,
 ) -> tuple[Three, LSTMCache | VariantCache]:
@@ -83,6 +84,7 @@ def numpy_backward(
     dy: np.ndarray,
     dh_n: np.ndarray | None,
     dc_n: np.ndarray | None,
+    *,
     input_gradient: bool,
 ) -> tuple[Three, Params]:
     """Carry the gradient back through a pass of `numpy_forward`.
@@ -114,6 +116,7 @@ def numba_forward(
     lengths: np.ndarray | None,
     variant: Variant,
     rng: np.random.Generator | None,
+    *,
     inference: bool,
     num_threads: int | None,
 ) -> tuple[Three, Any]:
@@ -141,7 +144,9 @@ def numba_forward(
         if kernels is not None:
             outputs, cache = kernels.lstm_forward(params, x, h0, c0, lengths, num_threads, keep=not inference)
             return outputs, cache
-    return numpy_forward(params, x, h0, c0, lengths, variant, rng, inference, num_threads)
+    return numpy_forward(
+        params, x, h0, c0, lengths, variant, rng, inference=inference, num_threads=num_threads
+    )
 
 
 def numba_backward(
@@ -150,6 +155,7 @@ def numba_backward(
     dy: np.ndarray,
     dh_n: np.ndarray | None,
     dc_n: np.ndarray | None,
+    *,
     input_gradient: bool,
 ) -> tuple[Three, Params]:
     """Carry the gradient back through a pass of `numba_forward`.
@@ -169,7 +175,7 @@ def numba_backward(
         As of `variant_backward`.
     """
     if isinstance(cache, LSTMCache | VariantCache):
-        return numpy_backward(params, cache, dy, dh_n, dc_n, input_gradient)
+        return numpy_backward(params, cache, dy, dh_n, dc_n, input_gradient=input_gradient)
     if any(array.dtype != cache.x.dtype for array in (*params.values(), dy)):
         raise ValueError(f"the forward pass was in {cache.x.dtype}: parameters and dy are to be, too")
     inputs, grads = _kernels().lstm_backward(params, cache, dy, dh_n, dc_n, input_gradient=input_gradient)

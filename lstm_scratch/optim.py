@@ -62,14 +62,14 @@ class AdamW:
             if name not in self.mean:
                 self.mean[name], self.square[name] = np.zeros_like(param), np.zeros_like(param)
             mean, square = self.mean[name], self.square[name]
-            room = np.empty_like(param)  # one array for all in between: fresh ones cost more than their sums
+            room = np.empty_like(param)  # for all in between
             mean += np.multiply(1 - self.beta1, np.subtract(grad, mean, out=room), out=room)
             square *= self.beta2
             square += np.multiply(1 - self.beta2, np.multiply(grad, grad, out=room), out=room)
             param *= 1 - learning_rate * self.weight_decay
-            scale = np.sqrt(np.multiply(square, square_scale, out=room), out=room)
-            scale += self.eps
-            np.divide(mean, scale, out=room)
+            np.sqrt(np.multiply(square, square_scale, out=room), out=room)
+            room += self.eps
+            np.divide(mean, room, out=room)
             room *= learning_rate * mean_scale
             param -= room
 

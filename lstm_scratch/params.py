@@ -92,9 +92,8 @@ def freeze(params: Params) -> FrozenParams:
     copies = {name: array.copy(order="K") for name, array in params.items()}
     for array in copies.values():
         array.flags.writeable = False
-    return FrozenParams(
-        {name: array.view() for name, array in copies.items()}
-    )  # these cannot be made writable
+    # Who owns an array may make it writable again; who has a view may not.
+    return FrozenParams({name: array.view() for name, array in copies.items()})
 
 
 def renamed(params: Params, key: str, name_of: Callable[[str], str | None]) -> Params:

@@ -5,11 +5,10 @@ Letters: I inputs, H hidden units, P outputs (H, or fewer by a projection), L la
 
 import numpy as np
 
+from lstm_scratch.engines import State
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.params import Params, freeze
-
-State = tuple[np.ndarray, np.ndarray]
 
 
 class Stepper:

@@ -67,13 +67,13 @@ def trace(
     """
     steps: dict[int, tuple[Steps, Steps | None]] = {}  # by the cache of their pass
 
-    def forward(params: Params, *inputs: Any) -> Any:
-        outputs, cache = variant_forward(params, *inputs[:-2])  # without inference and num_threads
+    def forward(params: Params, *inputs: Any, **_: Any) -> Any:
+        outputs, cache = variant_forward(params, *inputs)
         steps[id(cache)] = (steps_of(params, cache), None)
         return outputs, cache
 
-    def backward(params: Params, cache: VariantCache, *d_outputs: Any) -> Any:
-        d_inputs, grads, d = backward_with_steps(params, cache, *d_outputs[:-1])  # without input_gradient
+    def backward(params: Params, cache: VariantCache, *d_outputs: Any, **_: Any) -> Any:
+        d_inputs, grads, d = backward_with_steps(params, cache, *d_outputs)
         steps[id(cache)] = (steps[id(cache)][0], d)
         return d_inputs, grads
 

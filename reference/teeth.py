@@ -7,7 +7,6 @@ check catches would mean that the proof proves nothing.
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -236,13 +235,14 @@ def broken_case(tooth: Tooth) -> Case:
         lstm = module.LSTM(*size, num_layers=2, bidirectional=True, dropout=0.4)
     elif tooth.module is PLAIN:
         engine = Engine(
-            _without_options(module.lstm_forward), lambda *inputs: module.lstm_backward(*inputs[:-1])
+            lambda params, x, h0, c0, lengths, *_, **__: module.lstm_forward(params, x, h0, c0, lengths),
+            lambda *inputs, **_: module.lstm_backward(*inputs),
         )
         lstm = LSTM(*size, engine=engine)
     else:
         engine = Engine(
-            lambda *inputs: module.variant_forward(*inputs[:-2]),
-            lambda *inputs: module.variant_backward(*inputs[:-1]),
+            lambda *inputs, **_: module.variant_forward(*inputs),
+            lambda *inputs, **_: module.variant_backward(*inputs),
         )
         lstm = LSTM(*size, variant=tooth.variant, engine=engine)
     return draw_case(lstm, lengths=[2, 0, 5], mask_seed=mask_seed)
@@ -272,11 +272,6 @@ def broken_module(tooth: Tooth) -> Any:
     module = ModuleType(tooth.module.__name__)
     exec(compile(source.replace(tooth.old, tooth.new), str(tooth.module.__file__), "exec"), vars(module))
     return module
-
-
-def _without_options(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Make an engine's forward of `lstm_forward`, which knows no variant and no masks."""
-    return lambda params, x, h0, c0, lengths, *_: forward(params, x, h0, c0, lengths)
 
 
 if __name__ == "__main__":

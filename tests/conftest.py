@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from numba import config
 
 from lstm_scratch.engines import ENGINES
 from reference import assert_gradients
 from reference.cases import Case
+
+
+def pytest_runtest_setup(item):
+    about_kernels = item.get_closest_marker("compiled") or "kernels" in item.path.parts
+    if about_kernels and config.DISABLE_JIT:
+        pytest.skip("NUMBA_DISABLE_JIT: there are no compiled kernels")
 
 
 @pytest.fixture(params=ENGINES)

@@ -68,8 +68,9 @@ def test_docstrings_name_every_parameter_and_result(name):
     assert not found
 
 
-def test_docstring_examples_give_what_they_show():
-    results = doctest.testmod(importlib.import_module("features"))
+@pytest.mark.parametrize("module", ["features", "lstm_scratch.stepping"])
+def test_docstring_examples_give_what_they_show(module):
+    results = doctest.testmod(importlib.import_module(module))
     assert (results.attempted, results.failed) == (4, 0)
 
 

@@ -1,6 +1,6 @@
 """Memory for the kernels: aligned, and for what lives only during a call, used again by the next.
 
-Fresh memory costs a page fault for every 4 kB, which for packed weights is several times the packing.
+Fresh memory costs a page fault for every 4 kB, which packed weights would pay in every call.
 """
 
 import math

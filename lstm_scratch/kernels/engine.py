@@ -113,12 +113,12 @@ def _run(params: Params, cache: KernelCache, keep: bool, num_threads: int | None
         pack_gates(*weights, packed, packed_bias)
         return packed, packed_bias
 
-    frozen = isinstance(params, FrozenParams)
-    with Scratch(x.dtype, products, *(() if frozen else shapes)) as (z, *room):
-        if isinstance(params, FrozenParams):
-            packed, packed_bias = params.once("packed gates", lambda: pack(*empty(x.dtype, *shapes)))
-        else:
+    frozen = params if isinstance(params, FrozenParams) else None
+    with Scratch(x.dtype, products, *(shapes if frozen is None else ())) as (z, *room):
+        if frozen is None:
             packed, packed_bias = pack(*room)
+        else:
+            packed, packed_bias = frozen.once("packed gates", lambda: pack(*empty(x.dtype, *shapes)))
         if not keep:
             gates = z
         if few:
@@ -198,7 +198,8 @@ def lstm_backward(
 
         def carry_back(low: int, high: int) -> None:
             backward(dh, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high)
-            inputs_gradient(gates, packed_ih, dx, starts, counts, low, high)
+            if input_gradient:
+                inputs_gradient(gates, packed_ih, dx, starts, counts, low, high)
 
         in_parts(carry_back, layout.steps, parts)
         h_prev = h[:N] if layout.whole else h[layout.before]

@@ -144,7 +144,7 @@ class Layout:
         initial[~has_steps] += states[~has_steps]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # as few as a training alternates between: long sequences make long arrays
 def _whole(T: int, B: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give counts, starts and steps of rows that are all T long."""
     return np.full(T, B), B * np.arange(T), np.full(B, T)

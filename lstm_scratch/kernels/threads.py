@@ -3,9 +3,9 @@
 The kernels release Python's lock, so Python's threads do; no thread layer of numba is started, and nothing
 global is set. What is computed does not depend on how many there are.
 
-To wake a thread that sleeps takes some 50 microseconds, as long as a small batch's forward pass. So whoever
-has nothing to do looks out for a short while before it goes to sleep: the passes of a training follow each
-other faster than that. And who called does the parts itself that nobody else has begun.
+To wake a thread that sleeps can take as long as a small batch's forward pass. So whoever has nothing to do
+looks out for a short while before it goes to sleep: the passes of a training follow each other faster than
+that. And who called does the parts itself that nobody else has begun.
 """
 
 import os

@@ -219,8 +219,8 @@ class LSTM:
                     lengths,
                     self.variant,
                     rng,
-                    inference,
-                    threads,
+                    inference=inference,
+                    num_threads=threads,
                 )
                 return reverse_valid(out, lengths) if reverse else out, h, c, of_pass
 
@@ -302,7 +302,7 @@ class LSTM:
                     reverse_valid(d_out, lengths) if reverse else d_out,
                     None if dh_n is None else dh_n[row],
                     None if dc_n is None else dc_n[row],
-                    input_gradient or layer > 0,
+                    input_gradient=input_gradient or layer > 0,
                 )
                 return reverse_valid(d_in, lengths) if reverse else d_in, (dh0, dc0), of_pass
 

@@ -8,7 +8,7 @@ import pytest
 
 from lstm_scratch.kernels.threads import VARIABLE
 
-pytestmark = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="times compiled kernels")
+pytestmark = pytest.mark.compiled
 KEYS = "op T B I H threads ours_ms torch_ms onnxruntime_ms numpy_ms ratio_torch ratio_onnxruntime gflops"
 
 

@@ -1,13 +1,12 @@
 """From the plain loop to the register tile, at sizes too small to tell anything of time."""
 
 import json
-import os
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="times compiled kernels")
+pytestmark = pytest.mark.compiled
 KEYS = "T B I H version threads steps_timed ms gflops times_before times_first fraction_of_peak"
 VERSIONS = [
     "python loops (1 of 21 steps)",

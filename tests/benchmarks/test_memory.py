@@ -1,7 +1,6 @@
 """The memory that is measured is the memory that was used."""
 
 import json
-import os
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 pytestmark = [
-    pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="measures compiled kernels"),
+    pytest.mark.compiled,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 

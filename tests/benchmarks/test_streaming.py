@@ -1,12 +1,11 @@
 """The benchmark of single steps, on shapes too small to tell anything of time."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="times compiled kernels")
+pytestmark = pytest.mark.compiled
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +12,7 @@ import soundfile
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
 
-pytestmark = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="times compiled kernels")
+pytestmark = pytest.mark.compiled
 KEYS = "op clips updates threads ours_s torch_packed_s torch_padded_s torch_s faster_torch ratio_torch"
 
 

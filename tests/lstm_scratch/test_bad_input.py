@@ -1,7 +1,6 @@
 """Bad input ends in one line that names the file and a fix, or is handled; nothing is overwritten."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -201,7 +200,7 @@ def test_a_clip_of_10_ms_is_labelled(run, model, trained, tmp_path, write_tone):
     assert outcome.out.split("\t")[1].split()[0] == trained.predict([path])[0]
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="about kernels, or a stderr without warnings")
+@pytest.mark.compiled
 def test_a_silent_clip_is_labelled_with_a_warning_in_one_line(model, tmp_path):
     sound(tmp_path / "silent.wav", np.zeros(2000))
     process = shell("predict", model, "silent.wav", cwd=tmp_path)

@@ -42,7 +42,7 @@ def test_the_console_script_trains_as_the_function_does(run, tones, tiny_options
     assert (tmp_path / "there.safetensors").read_bytes() == (tmp_path / "here.safetensors").read_bytes()
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="about kernels, or a stderr without warnings")
+@pytest.mark.compiled
 def test_a_reader_that_had_enough_brings_no_traceback(model, tones):
     files = sorted(tones.glob("*/*.wav"))
     read, write = os.pipe()
@@ -450,7 +450,7 @@ def test_without_matplotlib_plots_are_refused_before_the_training(run, split, tm
     assert not (tmp_path / "plots").exists()
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="about kernels, or a stderr without warnings")
+@pytest.mark.compiled
 def test_warmup_compiles_the_kernels_and_tells_where_they_are_kept(run):
     result = json.loads(run("warmup", "--json").out)
     assert list(Path(result["folder"]).rglob("passes.backward*.nbi"))

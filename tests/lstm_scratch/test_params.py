@@ -2,7 +2,6 @@
 
 import copy
 import operator
-import os
 import pickle
 
 import numpy as np
@@ -339,7 +338,7 @@ def packings(monkeypatch):
     return since_then
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="about kernels, or a stderr without warnings")
+@pytest.mark.compiled
 @pytest.mark.parametrize("B", [1, 7])
 def test_weights_are_packed_in_the_first_call_only(packings, B):
     """One packing for each of two layers and two directions."""
@@ -365,7 +364,7 @@ def test_weights_are_packed_in_the_first_call_only(packings, B):
     assert packings() == 4, "a copy packs its own"
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="about kernels, or a stderr without warnings")
+@pytest.mark.compiled
 def test_a_networks_part_is_packed_in_the_first_call_only(packings):
     lstm, params, inputs = stack(4, 2, "numba", np.float64, 7)
     frozen = freeze(prefixed("lstm", params))

@@ -585,13 +585,13 @@ def test_who_changes_a_result_changes_nothing_that_backward_needs(engine, settin
             case.lengths,
             case.lstm.variant,
             np.random.default_rng(0),
-            False,
-            None,
+            inference=False,
+            num_threads=None,
         )
         if spoil:
             for array in outputs:
                 array.fill(np.nan)
-        d_inputs, of_params = of_engine.backward(params, cache, *upstream, True)
+        d_inputs, of_params = of_engine.backward(params, cache, *upstream, input_gradient=True)
         grads.append(of_params | dict(zip(("x", "h0", "c0"), d_inputs, strict=True)))
     assert_same_bits(*grads)
 

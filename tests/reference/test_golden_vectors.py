@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +113,7 @@ for path in FOLDER.glob("*.npz"):
 """
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="about kernels, or a stderr without warnings")
+@pytest.mark.compiled
 def test_the_files_are_read_and_met_where_torch_is_not_installed():
     command = [sys.executable, "-c", WITHOUT_TORCH]
     process = subprocess.run(

@@ -1,6 +1,5 @@
 """Fixtures: all that a pass takes, drawn, and everything that an engine makes of it."""
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,11 +9,6 @@ import pytest
 from lstm_scratch.lstm import lstm_init
 
 DTYPES = [np.float32, np.float64]
-
-
-def pytest_runtest_setup():
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
-        pytest.skip("NUMBA_DISABLE_JIT: there are no kernels then")
 
 
 class Pass(NamedTuple):

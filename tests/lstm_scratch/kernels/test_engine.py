@@ -290,14 +290,16 @@ def test_gradients_are_derivatives(draw, lengths):
 
 
 def forward(name, a, variant=PLAIN, rng=None, inference=False):
-    return ENGINES[name].forward(a.params, a.x, a.h0, a.c0, a.lengths, variant, rng, inference, None)
+    return ENGINES[name].forward(
+        a.params, a.x, a.h0, a.c0, a.lengths, variant, rng, inference=inference, num_threads=None
+    )
 
 
 def everything(name, a, **options):
     """All that an engine gives, with gradients in the dtype of its outputs."""
     (y, h_n, c_n), cache = forward(name, a, **options)
     d = [array.astype(y.dtype) for array in (a.dy, a.dh_n, a.dc_n)]
-    (dx, dh0, dc0), grads = ENGINES[name].backward(a.params, cache, *d, True)
+    (dx, dh0, dc0), grads = ENGINES[name].backward(a.params, cache, *d, input_gradient=True)
     values = {"y": y, "h_n": h_n, "c_n": c_n, "dx": dx, "dh0": dh0, "dc0": dc0}
     return values | {f"d{k}": grad for k, grad in grads.items()}, cache
 
@@ -381,7 +383,10 @@ def test_the_plain_layer_is_computed_by_kernels(draw, dtype):
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     of_numpy, _ = everything("numpy", a)
     assert any((found[name] != of_numpy[name]).any() for name in found)
-    assert isinstance(numpy_forward(a.params, a.x, *[None] * 3, PLAIN, None, False, None)[1], LSTMCache)
+    assert isinstance(
+        numpy_forward(a.params, a.x, *[None] * 3, PLAIN, None, inference=False, num_threads=None)[1],
+        LSTMCache,
+    )
 
 
 @pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
@@ -400,9 +405,9 @@ def test_going_back_by_a_pass_for_inference_is_refused_in_one_line(shape):
 
 def test_a_numpy_cache_goes_back_by_numpy(draw):
     a = draw(5, 3, 4, 6)
-    _, cache = numpy_forward(a.params, a.x, a.h0, a.c0, None, PLAIN, None, False, None)
-    found = ENGINES["numba"].backward(a.params, cache, a.dy, a.dh_n, a.dc_n, True)
-    expected = numpy_backward(a.params, cache, a.dy, a.dh_n, a.dc_n, True)
+    _, cache = numpy_forward(a.params, a.x, a.h0, a.c0, None, PLAIN, None, inference=False, num_threads=None)
+    found = ENGINES["numba"].backward(a.params, cache, a.dy, a.dh_n, a.dc_n, input_gradient=True)
+    expected = numpy_backward(a.params, cache, a.dy, a.dh_n, a.dc_n, input_gradient=True)
     for ours, theirs in zip(found[0], expected[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     for name, grad in expected[1].items():

@@ -228,7 +228,9 @@ def test_eight_threads_at_once_get_the_same_bits(draw, assert_same_bits, monkeyp
     engine = ENGINES["numba"]
 
     def predict(a):
-        outputs, _ = engine.forward(a.params, a.x, a.h0, a.c0, a.lengths, PLAIN, None, True, None)
+        outputs, _ = engine.forward(
+            a.params, a.x, a.h0, a.c0, a.lengths, PLAIN, None, inference=True, num_threads=None
+        )
         return dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
 
     alone = [predict(a) for a in cases]
