@@ -24,11 +24,11 @@ import lstm_scratch.lstm as plain
 from benchmarks.lstm import TOLERANCE, gemm_peak
 from benchmarks.timing import alternate, machine, threads_everywhere
 from lstm_scratch.kernels import engine as kernels
-from lstm_scratch.kernels.cpu import lanes
 from lstm_scratch.kernels.packing import pack_gates
-from lstm_scratch.kernels.threads import thread_count
 from lstm_scratch.kernels.tile import gates_4, store_4, tile
 from lstm_scratch.params import Params, freeze
+from simd.cpu import lanes
+from simd.threads import thread_count
 
 Array = np.ndarray
 Row = dict[str, Any]

@@ -24,9 +24,9 @@ from benchmarks.timing import alternate, machine, threads_everywhere
 from lstm_scratch.converters.onnx import to_onnx
 from lstm_scratch.converters.torch import from_torch
 from lstm_scratch.kernels import engine as kernels
-from lstm_scratch.kernels.threads import thread_count
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.params import Params, freeze, renamed
+from simd.threads import thread_count
 
 Results = dict[str, Any]  # arrays or tensors
 Run = Callable[[], Results]

@@ -11,7 +11,7 @@ from statistics import median
 
 from threadpoolctl import threadpool_limits
 
-from lstm_scratch.kernels.threads import VARIABLE
+from simd.threads import VARIABLE
 
 TURN = 0.02  # seconds that one of several runs, at least, before the next has its turn
 PAUSE = 0.01  # seconds between turns, in which waiting threads of other libraries give up their CPU

@@ -29,12 +29,12 @@ from lstm_scratch.audio import AudioClassifier, common_sample_rate
 from lstm_scratch.batches import shuffled
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.division import divide
-from lstm_scratch.kernels.threads import thread_count
 from lstm_scratch.layers.loss import cross_entropy_forward
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
 from lstm_scratch.optim import AdamW
 from lstm_scratch.params import Params, to_torch_names
+from simd.threads import thread_count
 
 Clips = tuple[list[np.ndarray], np.ndarray]  # standardised features (T, F), and their classes
 Row = dict[str, Any]

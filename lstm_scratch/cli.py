@@ -18,7 +18,7 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
 from lstm_scratch.engines import ENGINES, warm_up
-from lstm_scratch.errors import UserError
+from lstm_scratch.errors import UserError, user_errors
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
 from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (UserError, FeatureError) as error:
+    except user_errors(FeatureError) as error:
         message = str(error)
     except KeyboardInterrupt:
         message = "interrupted"

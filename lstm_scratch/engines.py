@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from lstm_scratch.variants import PLAIN, Variant, VariantCache, variant_backward
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 State = tuple[np.ndarray, np.ndarray]
+KERNELS = Path(__file__).parent / "kernels"  # their package, which is imported late
 
 
 class Engine(NamedTuple):
@@ -230,7 +232,7 @@ def numba_together(
     """
     if _kernels() is None:
         return [run(k, num_threads) for k in range(n)]
-    from lstm_scratch.kernels.threads import all_at_once
+    from simd.threads import all_at_once
 
     return all_at_once(run, n, operations, num_threads)
 
@@ -254,16 +256,13 @@ def _kernels() -> Any:
         if config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run time
             raise ImportError("NUMBA_DISABLE_JIT is set")
         import lstm_scratch.kernels.engine as kernels
-        from lstm_scratch.kernels.jit import cache_folder, is_compiled
+        from simd.jit import cache_folder, is_compiled
     except (ImportError, OSError) as error:  # missing, or broken
         warnings.warn(f"no fast kernels, numpy computes instead: {error}", stacklevel=2)
         return None
-    if not is_compiled():
-        kept = (
-            f"they are kept in {cache_folder()}"
-            if cache_folder()
-            else "in every process: ~/.cache is read-only"
-        )
+    if not is_compiled(KERNELS):
+        folder = cache_folder(KERNELS)
+        kept = f"they are kept in {folder}" if folder else "in every process: ~/.cache is read-only"
         print(f"lstm-scratch: compiling its kernels, which takes some seconds; {kept}", file=sys.stderr)
     return kernels
 
@@ -294,11 +293,12 @@ def warm_up() -> str:
             kernels.lstm_backward(params, cache, y)
         numba_together(lambda k, threads: None, 2, 10**9, 2)
         numba_single_step([params], PLAIN)(np.zeros(2, dtype), *np.zeros((2, 1, 3), dtype))  # type: ignore[misc]
-    from lstm_scratch.kernels.jit import cache_folder
+    from simd.jit import cache_folder
 
-    if cache_folder() is None:
+    folder = cache_folder(KERNELS)
+    if folder is None:
         raise UserError("nothing can be written in ~/.cache; set XDG_CACHE_HOME to a folder where it can")
-    return str(cache_folder())
+    return str(folder)
 
 
 ENGINES = {

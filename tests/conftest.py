@@ -1,6 +1,7 @@
 """Fixtures for all tests: every engine in turn, and how closely results have to agree."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from lstm_scratch.engines import ENGINES
 from reference import assert_gradients
 from reference.cases import Case
 
+TESTS = Path(__file__).parent
+
 
 def pytest_runtest_setup(item):
-    about_kernels = item.get_closest_marker("compiled") or "kernels" in item.path.parts
+    folders = item.path.relative_to(TESTS).parts
+    about_kernels = item.get_closest_marker("compiled") or "kernels" in folders or "simd" in folders
     if about_kernels and config.DISABLE_JIT:
         pytest.skip("NUMBA_DISABLE_JIT: there are no compiled kernels")
 
@@ -24,6 +28,12 @@ def engine(request) -> str:
     Float64 agrees with torch to 1e-12 on each; only "numpy" is analytic and takes a complex step.
     """
     return request.param
+
+
+@pytest.fixture
+def always_threads(monkeypatch):
+    """Small work is divided too."""
+    monkeypatch.setattr("simd.threads.WORTH_A_THREAD", 0)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,6 @@ PARAMETERS_ELSEWHERE = {
     "lstm_scratch.audio.Extraction",
     "lstm_scratch.division.Division",
     "lstm_scratch.engines.Engine",
-    "lstm_scratch.kernels.cpu.Registers",
     "lstm_scratch.kernels.engine.KernelCache",
     "lstm_scratch.kernels.tile.Tile",
     "lstm_scratch.layers.pooling.PoolingCache",
@@ -39,18 +38,19 @@ PARAMETERS_ELSEWHERE = {
     "reference.__main__.Row",
     "reference.gradcheck.Comparison",
     "reference.teeth.Tooth",
+    "simd.cpu.Registers",
 }
 
 
 def public_objects():
     """Every function, class and method of our packages whose name has no underscore in front."""
-    for package in ("features", "lstm_scratch", "reference"):
+    for package in ("features", "lstm_scratch", "reference", "simd"):
         for info in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
             module = importlib.import_module(info.name)
             for name, item in vars(module).items():
                 if name.startswith("_") or getattr(item, "__module__", None) != info.name:
                     continue
-                if JITTED_ARE_PLAIN and "kernels" in info.name:
+                if JITTED_ARE_PLAIN and {"kernels", "simd"} & set(info.name.split(".")):
                     continue
                 if inspect.isfunction(item) or inspect.isclass(item):
                     yield f"{info.name}.{name}"

@@ -10,51 +10,66 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each file imports only from floors below its own. A folder's files share its floor.
-FLOORS = [
-    {
-        "errors",
-        "version",
-        "params",
-        "progress",
-        "splits",
-        "metrics",
-        "batches",
-        "sound",
-        "threads",
-        "estimator",
-    },
-    {"checks", "files", "corpus", "optim", "lstm"},
-    {
-        "activations",
-        "layers/dropout",
-        "layers/layer_norm",
-        "layers/linear",
-        "layers/loss",
-        "layers/pooling",
-    },
-    {"variants"},
-    {"kernels/cpu", "kernels/jit", "kernels/layout"},
-    {"kernels/vectors"},
-    {"kernels/emitter"},
-    {"kernels/buffers", "kernels/moves", "kernels/threads", "kernels/tile"},
-    {"kernels/packing"},
-    {"kernels/passes", "kernels/step"},
-    {"kernels/engine"},
-    {"engines"},
-    {"layers/stack"},
-    {"stepping", "tracing", "truncated", "converters/common"},
-    {"converters/keras", "converters/onnx", "converters/torch"},
-    {"network"},
-    {"training"},
-    {"classifier", "plots", "synthesis", "division"},
-    {"audio"},
-    {"experiments"},
-    {"demo"},
-    {"cli"},
-    {"__main__"},
-]
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-PACKAGES = {"features", "lstm_scratch", "reference"}
+FLOORS = {
+    "simd": [
+        {"cpu", "jit"},
+        {"vectors"},
+        {"emitter"},
+        {"buffers", "moves", "threads"},
+    ],
+    "lstm_scratch": [
+        {
+            "errors",
+            "version",
+            "params",
+            "progress",
+            "splits",
+            "metrics",
+            "batches",
+            "sound",
+            "threads",
+            "estimator",
+        },
+        {"checks", "files", "corpus", "optim", "lstm"},
+        {
+            "activations",
+            "layers/dropout",
+            "layers/layer_norm",
+            "layers/linear",
+            "layers/loss",
+            "layers/pooling",
+        },
+        {"variants"},
+        {"kernels/layout", "kernels/packing", "kernels/tile"},
+        {"kernels/passes", "kernels/step"},
+        {"kernels/engine"},
+        {"engines"},
+        {"layers/stack"},
+        {"stepping", "tracing", "truncated", "converters/common"},
+        {"converters/keras", "converters/onnx", "converters/torch"},
+        {"network"},
+        {"training"},
+        {"classifier", "plots", "synthesis", "division"},
+        {"audio"},
+        {"experiments"},
+        {"demo"},
+        {"cli"},
+        {"__main__"},
+    ],
+}
+FLOOR_OF = {
+    f"{package}/{name}": floor
+    for package, floors in FLOORS.items()
+    for floor, names in enumerate(floors)
+    for name in names
+}
+# What each package may import of the others.
+PACKAGES = {
+    "simd": set(),
+    "features": {"simd"},
+    "lstm_scratch": {"simd", "features"},
+    "reference": {"simd", "features", "lstm_scratch"},
+}
 
 
 def imports(path):
@@ -71,24 +86,27 @@ def modules(package):
     return sorted(p for p in (ROOT / package).rglob("*.py") if p.name != "__init__.py")
 
 
-@pytest.mark.parametrize("path", modules("lstm_scratch"), ids=lambda path: path.stem)
+def own_name(path):
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("path", [path for package in FLOORS for path in modules(package)], ids=own_name)
 def test_a_file_imports_only_from_floors_below(path):
-    own = path.relative_to(ROOT / "lstm_scratch").with_suffix("").as_posix()
+    own = own_name(path)
     for name in imports(path):
-        if name.split(".")[0] == "lstm_scratch":
-            other = "/".join(name.split(".")[1:])
+        if name.split(".")[0] == own.split("/")[0]:
+            other = name.replace(".", "/")
             assert FLOOR_OF[other] < FLOOR_OF[own], f"{own} imports {other}"
 
 
 def test_every_floor_is_inhabited():
-    found = {p.relative_to(ROOT / "lstm_scratch").with_suffix("").as_posix() for p in modules("lstm_scratch")}
-    assert found == set(FLOOR_OF)
+    assert {own_name(path) for package in FLOORS for path in modules(package)} == set(FLOOR_OF)
 
 
 def test_packages_import_each_other_in_one_direction():
-    for package, allowed in (("features", set()), ("lstm_scratch", {"features"}), ("reference", PACKAGES)):
+    for package, allowed in PACKAGES.items():
         for path in modules(package):
-            others = {name.split(".")[0] for name in imports(path)} & PACKAGES - {package}
+            others = {name.split(".")[0] for name in imports(path)} & set(PACKAGES) - {package}
             assert others <= allowed | ({"reference"} if path.name == "cli.py" else set()), path
 
 
@@ -146,3 +164,23 @@ def test_a_users_own_features_module_is_named_in_the_error(tmp_path):
     last = process.stderr.splitlines()[-1]
     assert last.startswith(f"ImportError: 'features' is {tmp_path / 'features.py'}, which hides")
     assert "rename that file" in last
+
+
+@pytest.mark.compiled
+def test_a_users_own_simd_module_is_named_in_the_warning_and_numpy_computes(tmp_path):
+    (tmp_path / "simd.py").write_text("colour = 'red'\n")
+    code = """
+import numpy as np
+from lstm_scratch import LSTM
+
+lstm = LSTM(3, 5, num_layers=2, bidirectional=True)
+(y, _, _), cache = lstm.forward(lstm.init(np.random.default_rng(0)), np.ones((4, 2, 3), np.float32))
+lstm.backward(lstm.init(np.random.default_rng(0)), cache, y)
+print(y.shape)
+"""
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    warned, _ = process.stderr.splitlines()  # the warning and the line of code that it quotes
+    assert "UserWarning: no fast kernels, numpy computes instead: No module named 'simd." in warned
+    assert warned.endswith("'simd' is not a package")
+    assert process.stdout == "(4, 2, 10)\n"

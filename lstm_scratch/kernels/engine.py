@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lstm_scratch.kernels.buffers import Scratch, empty
-from lstm_scratch.kernels.cpu import lanes
-from lstm_scratch.kernels.emitter import CACHE_LINE
 from lstm_scratch.kernels.layout import Layout, plain
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
 from lstm_scratch.kernels.passes import (
@@ -20,8 +17,11 @@ from lstm_scratch.kernels.passes import (
     inputs_product,
     weight_gradients,
 )
-from lstm_scratch.kernels.threads import in_parts, threads_for
 from lstm_scratch.params import FrozenParams, Params
+from simd.buffers import Scratch, empty
+from simd.cpu import lanes
+from simd.emitter import CACHE_LINE
+from simd.threads import in_parts, threads_for
 
 FEW = 5  # with fewer rows than this, the inputs' product is done for all steps at once
 CHUNK = 128  # rows of a chunk of the weights' gradients, at least

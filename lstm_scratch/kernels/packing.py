@@ -8,8 +8,8 @@ of the messages that they might raise.
 
 import numpy as np
 
-from lstm_scratch.kernels.jit import jit
-from lstm_scratch.kernels.moves import copy, transpose
+from simd.jit import jit
+from simd.moves import copy, transpose
 
 
 @jit

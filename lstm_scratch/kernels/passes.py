@@ -13,7 +13,6 @@ way, without a word to each other, and give the same bits as one alone.
 
 import numpy as np
 
-from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.tile import (
     dgates_1,
     dgates_2,
@@ -28,6 +27,7 @@ from lstm_scratch.kernels.tile import (
     store_transposed_4,
     tile,
 )
+from simd.jit import jit
 
 
 @jit

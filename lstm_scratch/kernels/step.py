@@ -6,13 +6,13 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from lstm_scratch.kernels.buffers import empty
-from lstm_scratch.kernels.cpu import lanes
-from lstm_scratch.kernels.jit import jit
 from lstm_scratch.kernels.layout import plain
 from lstm_scratch.kernels.packing import pack_gates
 from lstm_scratch.kernels.tile import gates_4, gates_8, tile
 from lstm_scratch.params import Params
+from simd.buffers import empty
+from simd.cpu import lanes
+from simd.jit import jit
 
 _lock = threading.Lock()
 

@@ -18,10 +18,10 @@ names at the end is an operation that jitted code calls with a `Tile`.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lstm_scratch.kernels.cpu import REGISTERS
-from lstm_scratch.kernels.emitter import CACHE_LINE, I64, Emitter, operation
-from lstm_scratch.kernels.jit import jit
-from lstm_scratch.kernels.vectors import Vector, Vectors, call, sigmoid, tanh
+from simd.cpu import REGISTERS
+from simd.emitter import CACHE_LINE, I64, Emitter, operation
+from simd.jit import jit
+from simd.vectors import Vector, Vectors, call, sigmoid, tanh
 
 # Rows of a block by its width in vectors, the largest first: its sums, all of the smaller side and one of the
 # other have to fit into the registers. One row more, and sums live in memory, at half the speed.

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lstm_scratch.kernels.threads import VARIABLE
+from simd.threads import VARIABLE
 
 pytestmark = pytest.mark.compiled
 KEYS = "op T B I H threads ours_ms torch_ms onnxruntime_ms numpy_ms ratio_torch ratio_onnxruntime gflops"

@@ -453,6 +453,7 @@ def test_without_matplotlib_plots_are_refused_before_the_training(run, split, tm
 @pytest.mark.compiled
 def test_warmup_compiles_the_kernels_and_tells_where_they_are_kept(run):
     result = json.loads(run("warmup", "--json").out)
+    assert Path(result["folder"]).name.startswith("lstm_scratch.kernels-")
     assert list(Path(result["folder"]).rglob("passes.backward*.nbi"))
     assert result["seconds"] >= 0
 
@@ -463,3 +464,11 @@ def test_warmup_without_numba_says_what_to_do(run, monkeypatch):
     assert finished.status == 1
     assert finished.err.startswith("lstm-scratch: error: there is no working numba here: pip install numba")
     assert finished.err.count("\n") == 1
+
+
+@pytest.mark.compiled
+def test_a_variable_that_is_no_number_of_threads_ends_in_one_line(run, tones, tmp_path, monkeypatch):
+    monkeypatch.setenv("LSTM_SCRATCH_NUM_THREADS", "zwei")
+    outcome = run("train", tones, "-o", tmp_path / "m.safetensors")
+    message = "LSTM_SCRATCH_NUM_THREADS is a whole number above 0, not 'zwei'"
+    assert outcome.the_error() == f"lstm-scratch: error: {message}"

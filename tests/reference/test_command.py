@@ -332,3 +332,24 @@ def test_columns_stand_below_each_other():
 def test_a_target_that_names_no_file_is_refused():
     with pytest.raises(UserError, match="name a file"):
         gradcheck_file(":check")
+
+
+PASS = """
+import numpy as np
+from lstm_scratch import LSTM
+
+def check():
+    lstm = LSTM(2, 3)
+    lstm.forward(lstm.init(np.random.default_rng(0)), np.ones((4, 5, 2), np.float32))
+"""
+
+
+@pytest.mark.compiled
+def test_a_wrong_number_of_threads_is_told_as_every_mistake_is(run, tmp_path, monkeypatch):
+    path = tmp_path / "layer.py"
+    path.write_text(PASS)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("LSTM_SCRATCH_NUM_THREADS", "zwei")
+    message = "LSTM_SCRATCH_NUM_THREADS is a whole number above 0, not 'zwei'"
+    assert run(f"{path}:check") == (1, "", f"lstm-scratch: error: {path}:check: {message}\n")
+    assert run("--engine", "numba") == (1, "", f"lstm-scratch: error: {message}\n")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lstm_scratch.kernels.cpu import lanes
 from lstm_scratch.kernels.packing import pack_columns, pack_gates, unpack_weights
+from simd.cpu import lanes
 
 SIZES = [(1, 1), (3, 2), (5, 20), (16, 16), (17, 33), (20, 64), (33, 17), (40, 65)]  # H, I
 sizes = pytest.mark.parametrize(("H", "I"), SIZES)

@@ -19,7 +19,7 @@ COMPUTE = """
 import sys
 import numpy as np
 from lstm_scratch.kernels import engine as kernels
-from lstm_scratch.kernels.cpu import REGISTERS
+from simd.cpu import REGISTERS
 from lstm_scratch.kernels.step import single_step
 
 given, results = np.load(sys.argv[1]), {"registers": np.array(REGISTERS)}

@@ -1,6 +1,6 @@
 """A register of numbers, in LLVM's terms, with operators; and exp, sigmoid and tanh of it.
 
-What is written with them reads as it does in `lstm.py`, and becomes vector instructions. No fast-math flag
+What is written with them reads as it does in numpy, and becomes vector instructions. No fast-math flag
 is used: every operation is rounded once, in the order written, so that NaN stays NaN and the same numbers
 give the same bits wherever a formula is compiled.
 """
@@ -13,14 +13,14 @@ from typing import Any, Union
 import numpy as np
 from llvmlite import ir
 
-from lstm_scratch.kernels.cpu import lanes
+from simd.cpu import lanes
 
 Number = Union["Vector", float]
 
 _LN2 = Decimal("0.693147180559945309417232121458176568")
 
 # (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2, lowest power first: the polynomials that agree with it at 5
-# and at 11 Chebyshev points, by a number's bytes; tests/lstm_scratch/kernels/test_vectors.py fits them anew.
+# and at 11 Chebyshev points, by a number's bytes; tests/simd/test_vectors.py fits them anew.
 COEFFICIENTS = {
     4: (0.5, 0.1666657702559799, 0.041666554662050534, 0.008363173074513716, 0.0013926176119936),
     8: (

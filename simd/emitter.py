@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from lstm_scratch.kernels.vectors import Kind, Vector
+from simd.vectors import Kind, Vector
 
 I64, I32 = ir.IntType(64), ir.IntType(32)
 CACHE_LINE = 64  # bytes
@@ -230,7 +230,7 @@ def operation(name: str, define: Callable[[Emitter, list[Any]], None]) -> Any:
         kind = Kind(np.dtype(str(array.dtype)))
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            full = f"lstm_{name}_{kind.suffix}"
+            full = f"simd_{name}_{kind.suffix}"
             function = builder.module.globals.get(full)
             if function is None:
                 function_type = ir.FunctionType(ir.VoidType(), [I64] * len(signature.args[1].types))

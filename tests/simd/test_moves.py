@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from lstm_scratch.kernels.cpu import lanes
-from lstm_scratch.kernels.moves import copy, transpose
+from simd.cpu import lanes
+from simd.moves import copy, transpose
 
 SIZES = {
     "1": lambda L: 1,

@@ -13,21 +13,25 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from numbers import Integral
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from lstm_scratch.checks import check_number
-from lstm_scratch.kernels.cpu import IS_X86
-from lstm_scratch.kernels.emitter import Emitter, operation
-from lstm_scratch.kernels.jit import jit
-from lstm_scratch.kernels.vectors import call
+from simd.cpu import IS_X86
+from simd.emitter import Emitter, operation
+from simd.jit import jit
+from simd.vectors import call
 
 VARIABLE = "LSTM_SCRATCH_NUM_THREADS"
 WORTH_A_THREAD = 20_000_000  # operations; of fewer, waking another thread costs more than it gains
 TURNS = 10_000  # of looking out: a quarter of a millisecond or so, where the CPU knows how to pause
+
+
+class ThreadCountError(ValueError):
+    """A number of threads that is none. Its message is one line that names where the number is from."""
 
 
 def _define_look_out(e: Emitter, arguments: list[Any]) -> None:
@@ -121,7 +125,7 @@ def thread_count(num_threads: int | None = None) -> int:
 
     Raises
     ------
-    SettingError
+    ThreadCountError
         If the number is not a whole one from 1 on.
     """
     if num_threads is None:
@@ -129,9 +133,11 @@ def thread_count(num_threads: int | None = None) -> int:
         if text is None:
             return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         number = int(text) if text.strip().isdecimal() else 0
-        check_number(VARIABLE, number or text, whole=True, above=0)  # refused as it was written
+        if number == 0:
+            raise ThreadCountError(f"{VARIABLE} is a whole number above 0, not {text!r}")
         return number
-    check_number("num_threads", num_threads, whole=True, above=0)
+    if not (isinstance(num_threads, Integral) and num_threads > 0):
+        raise ThreadCountError(f"num_threads is a whole number above 0, not {num_threads!r}")
     return num_threads
 
 

@@ -9,8 +9,8 @@ import pytest
 from numba import njit, types
 from numba.extending import intrinsic
 
-from lstm_scratch.kernels import vectors
-from lstm_scratch.kernels.cpu import REGISTERS
+from simd import vectors
+from simd.cpu import REGISTERS
 
 # Of numpy, which computes what we compare with: NaN that signals is converted, and exp overflows.
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:overflow encountered")

@@ -4,8 +4,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from lstm_scratch.kernels.emitter import I32, Emitter, operation
-from lstm_scratch.kernels.jit import jit
+from simd.emitter import I32, Emitter, operation
+from simd.jit import jit
 
 
 def _define_copy(e: Emitter, arguments: list[Any]) -> None:

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from lstm_scratch.kernels import buffers
-from lstm_scratch.kernels.buffers import MOST, Scratch, empty
+from simd import buffers
+from simd.buffers import MOST, Scratch, empty
 
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
 SHAPES = [(3, 5), (1,), (0, 0), (2, 7, 11), (16,), (6, 0), (17,), (), (4, 64)]

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from lstm_scratch.kernels.emitter import CACHE_LINE
+from simd.emitter import CACHE_LINE
 
 LARGEST = 32 * 2**20  # bytes that are kept for later calls; what is larger goes back to the system
 MOST = 4  # blocks kept at a time
