@@ -90,7 +90,7 @@ def default_recipe(clips: Clips) -> Recipe:
 
 
 def _noise() -> Clips:
-    rng, F = np.random.default_rng(SEED), AudioClassifier().features.n_features
+    rng, F = np.random.default_rng(SEED), AudioClassifier().features.n_features()
     lengths = rng.triangular(*STEPS, CLIPS).round().astype(int)
     return [rng.standard_normal((T, F), np.float32) for T in lengths], rng.integers(0, CLASSES, CLIPS)
 

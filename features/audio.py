@@ -6,6 +6,7 @@ Letters: N samples, C channels.
 import math
 import os
 import re
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,6 +38,8 @@ AUDIO_SUFFIXES = frozenset(
 STOPBAND_DB = 81.0  # what resampling leaves of a tone that does not fit the new rate
 LOUDEST = 2.0**32  # beyond 32-bit integers taken for floats; the power of more overflows
 NEGLIGIBLE_BYTES = 1024  # some programs count their header as sound; a cut takes more than that
+SUSPICIOUS = 32.0  # 30 dB above full scale
+CHECK_BLOCK = 2**16  # samples
 PASSBAND = 0.92  # of the lower rate's Nyquist frequency, kept flat
 
 
@@ -118,7 +121,7 @@ def audio_sample_rate(path: str | os.PathLike[str]) -> int:
         return read_audio(path)[1]  # fails too, with the message for this file
 
 
-def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
+def check_samples(samples: np.ndarray, name: str = "samples", full_scale: bool = False) -> np.ndarray:
     """Refuse what is no mono sound.
 
     Parameters
@@ -127,16 +130,23 @@ def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
         One channel; full scale is 1.
     name : str, default "samples"
         What the message calls them.
+    full_scale : bool, default False
+        Whether values far beyond 1 are refused too: for those who multiply the samples by 32768.
 
     Returns
     -------
-    ndarray (N,), float32
-        The samples, at least one, all finite.
+    ndarray (N,), float32 or float64
+        The samples, at least one, all finite. float64 stays, others become float32.
 
     Raises
     ------
     AudioError
-        If they have another shape, are integers, are none, or hold NaN or infinity.
+        If they have another shape, are integers, are none, hold NaN or infinity, or are too large.
+
+    Warns
+    -----
+    UserWarning
+        If they are so large that they are probably 16-bit integers stored as floats.
     """
     samples = np.asarray(samples)
     if samples.ndim != 1:
@@ -149,8 +159,19 @@ def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
         )
     if len(samples) == 0:
         raise AudioError(f"{name}: holds no samples")
-    with np.errstate(over="ignore"):
-        samples = samples.astype(np.float32, copy=False)
+    if samples.dtype != np.float64:
+        with np.errstate(over="ignore"):
+            samples = samples.astype(np.float32, copy=False)
+    # Block by block, so that the second look finds them in the cache. NaN is the largest and the smallest.
+    blocks = [samples[n : n + CHECK_BLOCK] for n in range(0, len(samples), CHECK_BLOCK)]
+    loudest = np.max([max(block.max(), -block.min()) for block in blocks])
+    if not loudest < SUSPICIOUS:
+        _check_values(samples, name, full_scale)
+    return samples
+
+
+def _check_values(samples: np.ndarray, name: str, full_scale: bool) -> None:
+    """Say what is wrong with samples that are very large, or no numbers."""
     finite = np.isfinite(samples)
     loudest = np.abs(samples[finite]).max(initial=0)
     if loudest > LOUDEST:
@@ -163,7 +184,10 @@ def check_samples(samples: np.ndarray, name: str = "samples") -> np.ndarray:
             f"{name}: {len(samples) - int(finite.sum())} of {len(samples)} samples are NaN or infinite "
             f"(the first is number {first}); mend or remove it"
         )
-    return samples
+    message = f"{name}: a sample of {loudest:.6g}, but full scale is 1; 16-bit integers: divide by 32768"
+    if full_scale:
+        raise AudioError(f"{message} (the settings multiply by it again)")
+    warnings.warn(message, stacklevel=4)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

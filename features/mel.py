@@ -1,10 +1,11 @@
 """The mel scale, and the bank of triangular filters that goes from FFT bins to mel bands."""
 
-from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
 from features.errors import FeatureError
+from features.settings import FeatureSettings
 
 # Slaney's scale: linear below 1 kHz, logarithmic above.
 HZ_PER_LINEAR_MEL = 200.0 / 3.0
@@ -12,36 +13,47 @@ BREAK_HZ = 1000.0
 BREAK_MEL = BREAK_HZ / HZ_PER_LINEAR_MEL
 LOG_STEP = np.log(6.4) / 27.0
 
+Scale = Literal["slaney", "htk"]
 
-def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
-    """Frequency to mel, on Slaney's scale.
+
+def hz_to_mel(hz: np.ndarray | float, scale: Scale = "slaney") -> np.ndarray:
+    """Frequency to mel.
 
     Parameters
     ----------
     hz : array
         Frequencies in Hz.
+    scale : {"slaney", "htk"}, default "slaney"
+        ``3 hz / 200`` below 1 kHz and ``15 + 27 ln(hz / 1000) / ln(6.4)`` above;
+        or ``1127 ln(1 + hz / 700)``.
 
     Returns
     -------
     ndarray, float64
-        ``3 hz / 200`` below 1 kHz, ``15 + 27 ln(hz / 1000) / ln(6.4)`` above.
+        Mels.
 
     Notes
     -----
     M. Slaney, "Auditory Toolbox, version 2", Interval Research technical report 1998-010.
+    S. Young et al., "The HTK Book", version 3.4 (2006), section 5.4. Others write that scale as
+    ``2595 log10(1 + hz / 700)``, which differs by a factor of 1 + 9e-6: the same bands.
     """
     hz = np.asarray(hz, dtype=np.float64)
+    if scale == "htk":
+        return np.asarray(1127 * np.log1p(hz / 700))
     above = BREAK_MEL + np.log(np.maximum(hz, BREAK_HZ) / BREAK_HZ) / LOG_STEP
     return np.where(hz < BREAK_HZ, hz / HZ_PER_LINEAR_MEL, above)
 
 
-def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
+def mel_to_hz(mel: np.ndarray | float, scale: Scale = "slaney") -> np.ndarray:
     """Mel to frequency: the inverse of `hz_to_mel`.
 
     Parameters
     ----------
     mel : array
-        Mels on Slaney's scale.
+        Mels.
+    scale : {"slaney", "htk"}, default "slaney"
+        As of `hz_to_mel`.
 
     Returns
     -------
@@ -49,60 +61,124 @@ def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
         Frequencies in Hz.
     """
     mel = np.asarray(mel, dtype=np.float64)
+    if scale == "htk":
+        return np.asarray(700 * np.expm1(mel / 1127))
     above = BREAK_HZ * np.exp(LOG_STEP * (np.maximum(mel, BREAK_MEL) - BREAK_MEL))
     return np.where(mel < BREAK_MEL, mel * HZ_PER_LINEAR_MEL, above)
 
 
-@lru_cache(maxsize=16)
-def mel_filterbank(
-    sample_rate: int, n_fft: int, n_mels: int, f_min_hz: float = 0.0, f_max_hz: float | None = None
-) -> np.ndarray:
-    """Triangles, evenly spaced in mel, each of unit area over Hz.
+def mel_filterbank(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
+    """Triangles that are evenly spaced in mel.
 
     Band m rises from the m-th edge to the next and falls to the one after, the ``n_mels + 2`` edges
-    being evenly spaced in mel. Its height ``2 / (right - left)`` makes its area over Hz one (Slaney).
+    being evenly spaced in mel.
 
     Parameters
     ----------
+    settings : FeatureSettings
+        Those of the bands: `n_mels`, `f_min_hz`, `f_max_hz`, ``mel_*``, ``vtln_*`` and so on.
     sample_rate : int
         Sample rate in Hz.
-    n_fft : int
-        Length of the Fourier transform.
-    n_mels : int
-        Number of bands.
-    f_min_hz : float, default 0
-        Lower edge of the lowest band in Hz.
-    f_max_hz : float, optional
-        Upper edge of the highest band in Hz. By default half the sample rate.
 
     Returns
     -------
-    ndarray (n_mels, 1 + n_fft // 2), float32, read-only
+    ndarray (n_mels, 1 + n_fft // 2), float64
         Weight of each FFT bin in each band.
 
     Raises
     ------
     FeatureError
-        If the edges do not fit the sample rate, or a band is so narrow that it holds no bin.
+        If the edges do not fit the sample rate, or a band is so narrow that it holds no bin and
+        that is not allowed.
     """
-    nyquist = sample_rate / 2
-    f_max_hz = nyquist if f_max_hz is None else f_max_hz
-    if not 0 <= f_min_hz < f_max_hz <= nyquist:
+    _, _, n_fft = settings.sizes(sample_rate)
+    low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
+    if not low < high <= sample_rate / 2:
         raise FeatureError(
-            f"mel bands from {f_min_hz:g} to {f_max_hz:g} Hz do not fit a sample rate of {sample_rate} Hz; "
-            f"0 <= f_min_hz < f_max_hz <= {nyquist:g} is needed"
+            f"mel bands from {low:g} to {high:g} Hz do not fit a sample rate of {sample_rate} Hz; "
+            f"0 <= f_min_hz < f_max_hz <= {sample_rate / 2:g} is needed"
         )
-    edges = mel_to_hz(np.linspace(hz_to_mel(f_min_hz), hz_to_mel(f_max_hz), n_mels + 2))[:, None]
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    scale, n_mels = settings.mel_scale, settings.n_mels
+    mel: np.ndarray = np.linspace(hz_to_mel(low, scale), hz_to_mel(high, scale), n_mels + 2)
+    edges = warp(mel_to_hz(mel, scale), settings, sample_rate)[:, None]
     bins = np.arange(1 + n_fft // 2) * (sample_rate / n_fft)
-    triangles = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
-    bank = np.maximum(triangles, 0) * (2 / (right - left))
+    if settings.mel_slopes == "hz":
+        left, centre, right, at = edges[:-2], edges[1:-1], edges[2:], bins
+    elif settings.mel_slopes == "mel":
+        mel = hz_to_mel(edges, scale) if settings.vtln_warp != 1 else mel[:, None]
+        left, centre, right, at = mel[:-2], mel[1:-1], mel[2:], hz_to_mel(bins, scale)
+    else:
+        whole = np.floor((n_fft + 1) * edges / sample_rate)
+        left, centre, right, at = whole[:-2], whole[1:-1], whole[2:], np.arange(float(len(bins)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where two edges are one, there is no such side
+        rising, falling = (at - left) / (centre - left), (right - at) / (right - centre)
+    bank = np.where(at < centre, rising, falling) * ((at >= left) & (at < right))
+    bank[~np.isfinite(bank)] = 0
+    if settings.mel_float32:
+        bank = _rounded(bank)  # before the norm and after it, as librosa does
+    if settings.mel_norm == "slaney":
+        bank *= 2 / (edges[2:] - edges[:-2])
+    if settings.htk_skip_bins:
+        # Of HTK's bins, which count from 1: those from int(low / spacing + 2.5) to int(high / spacing + 0.5),
+        # and neither the first nor the last of all.
+        spacing = sample_rate / n_fft
+        bank[:, : max(1, int(low / spacing + 2.5) - 1)] = 0
+        bank[:, min(n_fft // 2, int(high / spacing + 0.5)) :] = 0
     empty = np.flatnonzero(bank.max(axis=1) == 0)
-    if len(empty):
+    if len(empty) and not settings.allow_empty_bands:
         raise FeatureError(
             f"{n_mels} mel bands are too many for {n_fft} FFT points at {sample_rate} Hz: "
             f"band {empty[0]} holds no frequency bin; use fewer bands or a longer frame"
         )
-    bank = bank.astype(np.float32)
-    bank.flags.writeable = False  # shared by the cache
-    return np.asarray(bank)
+    return _rounded(bank) if settings.mel_float32 else np.asarray(bank)
+
+
+def _rounded(weights: np.ndarray) -> np.ndarray:
+    """Round to float32."""
+    return weights.astype(np.float32).astype(np.float64)
+
+
+def warp(hz: np.ndarray, settings: FeatureSettings, sample_rate: int) -> np.ndarray:
+    """Move the bands' edges to where they would be for a vocal tract of another length.
+
+    Piecewise linear: by the factor in the middle, and such that the outer edges stay where they are.
+
+    Parameters
+    ----------
+    hz : ndarray
+        Edges in Hz, from `f_min_hz` to `f_max_hz`.
+    settings : FeatureSettings
+        `vtln_warp`, `vtln_low_hz`, `vtln_high_hz`, `vtln_kind`.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    ndarray
+        Warped edges in Hz.
+
+    Raises
+    ------
+    FeatureError
+        If the range that is warped does not fit the bands.
+
+    Notes
+    -----
+    L. Lee and R. Rose, IEEE Transactions on Speech and Audio Processing 6 (1998) 49; as in Kaldi's
+    feature extraction, and in HTK's ("The HTK Book", section 5.4), which differ in where the pieces meet.
+    """
+    factor = settings.vtln_warp
+    if factor == 1:
+        return hz
+    low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
+    told = sample_rate / 2 - 500 if settings.vtln_high_hz is None else settings.vtln_high_hz
+    if settings.vtln_kind == "kaldi":
+        lower, upper = settings.vtln_low_hz * max(1, factor), told * min(1, factor)
+    else:
+        lower, upper = (2 * edge / (1 + 1 / factor) for edge in (settings.vtln_low_hz, told))
+    if not low < lower < upper < high:
+        raise FeatureError(
+            f"a warp of {factor:g} between {lower:g} and {upper:g} Hz does not fit bands from {low:g} to "
+            f"{high:g} Hz; change vtln_low_hz, vtln_high_hz, or the bands"
+        )
+    return np.asarray(np.interp(hz, [low, lower, upper, high], [low, lower / factor, upper / factor, high]))

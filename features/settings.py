@@ -1,95 +1,360 @@
-"""Log-mel and MFCC: frozen settings that are called with sound and return features.
+"""Every choice that turns sound into features, as one frozen set of settings that is called with sound.
 
-The convention is librosa's, its defaults made explicit: periodic Hann window, frames centred on
+The defaults are librosa's convention on frames of speech: periodic Hann window, frames centred on
 multiples of the hop with zeros beyond the ends, power spectrum, Slaney's mel scale with bands of
 unit area, ``10 log10(max(power, 1e-10))`` in dB with nothing more than 80 dB below the clip's
-maximum, orthonormal DCT-II, Savitzky-Golay deltas over 9 frames. Durations are in ms, so that the
-same settings serve every sample rate.
+maximum, orthonormal DCT-II, Savitzky-Golay deltas over 9 frames. `presets` has the other conventions.
 
 Letters: N samples, T frames, F features.
 """
 
 import dataclasses
+import difflib
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from features.audio import check_samples
-from features.cepstrum import dct_matrix
 from features.errors import FeatureError
-from features.frames import ClipNormalisation, deltas, normalise_clip, stack_frames
-from features.mel import mel_filterbank
-from features.spectrum import power_spectrogram
 
-POWER_FLOOR = 1e-10  # -100 dB: what digital silence becomes
+Kind = Literal["mfcc", "log-mel", "log-spectrogram"]
+Normalisation = Literal["none", "mean", "mean-variance"]
+
+# What a setting may be: one of some words, or a number of which the bounds are told. The lower bound of
+# those above 0 is not among them.
+CHOICES = {
+    "kind": ("mfcc", "log-mel", "log-spectrogram"),
+    "pre_emphasis_of": ("frame", "signal"),
+    "round_lengths": ("nearest", "down"),
+    "framing": ("centred", "whole-frames", "pad-end", "mirrored"),
+    "pad_mode": ("constant", "reflect", "edge"),
+    "window": ("hann", "hamming", "povey", "blackman", "rectangular"),
+    "spectrum": ("power", "magnitude"),
+    "mel_scale": ("slaney", "htk"),
+    "mel_norm": ("slaney", "none"),
+    "mel_slopes": ("hz", "mel", "bins"),
+    "vtln_kind": ("kaldi", "htk"),
+    "log": ("db", "ln", "none", "pcen"),
+    "log_floor_for": ("less", "zero"),
+    "dct_type": (1, 2, 3),
+    "dct_norm": ("ortho", "htk", "none"),
+    "lifter_kind": ("htk", "librosa"),
+    "energy": ("none", "raw", "windowed", "spectral"),
+    "level": ("first", "last", "dropped"),
+    "delta_order": (0, 1, 2),
+    "delta_kind": ("savitzky-golay", "regression"),
+    "clip_normalisation": ("none", "mean", "mean-variance"),
+    "sliding_normalisation": ("none", "mean", "mean-variance"),
+}
+FLAGS = (
+    "remove_dc",
+    "window_symmetric",
+    "divide_by_n_fft",
+    "htk_skip_bins",
+    "mel_float32",
+    "allow_empty_bands",
+)
+ABOVE_ZERO = (
+    "sample_scale",
+    "frame_ms",
+    "hop_ms",
+    "vtln_warp",
+    "top_db",
+    "pcen_power",
+    "pcen_seconds",
+    "pcen_eps",
+)
+FROM_ZERO = (
+    "dither",
+    "f_min_hz",
+    "f_max_hz",
+    "vtln_low_hz",
+    "vtln_high_hz",
+    "log_floor",
+    "log_offset",
+    "lifter",
+    "energy_floor",
+    "pcen_gain",
+    "pcen_bias",
+)
+WHOLE = ("frame_length", "hop_length", "n_fft", "n_mels", "n_mfcc", "delta_width", "sliding_frames", "stack")
+OPTIONAL = ("frame_ms", "hop_ms", "frame_length", "hop_length", "n_fft", "f_max_hz", "vtln_high_hz", "top_db")
+TWICE_TOLD = (("frame_ms", "frame_length"), ("hop_ms", "hop_length"))  # a duration, or samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogMel:
-    """Log-mel spectrogram: power in mel bands, in dB.
+class FeatureSettings:
+    """How sound becomes features. Calling it with ``(samples, sample_rate)`` gives them, of shape (T, F).
 
-    Calling it with ``(samples, sample_rate)`` gives features of shape (T, F).
+    The settings are in the order in which they act.
 
     Parameters
     ----------
+    kind : {"mfcc", "log-mel", "log-spectrogram"}, default "mfcc"
+        Cepstra of mel bands; the mel bands; the bins of the Fourier transform.
+    sample_scale : float, default 1
+        By what samples are multiplied first. They are floats of full scale 1; 32768 makes of them what an
+        origin saw that reads 16-bit integers.
+    dither : float, default 0
+        Standard deviation of white Gaussian noise that is added to the scaled samples.
+    dither_seed : int, default 0
+        Of that noise: the same for every clip.
+    pre_emphasis : float, default 0
+        a in ``x[n] - a x[n - 1]``.
+    pre_emphasis_of : {"frame", "signal"}, default "frame"
+        Whether it is done within each frame, whose first sample counts as preceded by itself, or once over
+        the signal, whose first sample stays as it is.
+    frame_ms, hop_ms : float, optional
+        Length of a frame, and time from one to the next, in ms: 25 and 10, unless told in samples.
+    frame_length, hop_length : int, optional
+        The same in samples. Each is told in ms or in samples, not both.
+    round_lengths : {"nearest", "down"}, default "nearest"
+        How ms become whole samples.
+    framing : {"centred", "whole-frames", "pad-end", "mirrored"}, default "centred"
+        Frame t is centred on sample ``t * hop``, with `pad_mode` beyond the ends. Or it begins there, and
+        there are only whole frames (Kaldi's snip_edges); or the last is filled with zeros. Or it is centred
+        on sample ``(t + 1/2) * hop``, and beyond the ends the signal is mirrored (Kaldi without snip_edges).
+    pad_mode : {"constant", "reflect", "edge"}, default "constant"
+        What is beyond the ends of a centred signal: zeros; the signal mirrored at its last sample; that
+        sample.
+    remove_dc : bool, default False
+        Subtract each frame's mean.
+    window : {"hann", "hamming", "povey", "blackman", "rectangular"}, default "hann"
+        What a frame is multiplied by. Povey's is the Hann window to the power of 0.85.
+    window_symmetric : bool, default False
+        Whether its last value is the first again, or that comes one sample later (periodic).
+    n_fft : int, optional
+        Length of the Fourier transform in samples. By default the next power of two that holds a frame.
+    spectrum : {"power", "magnitude"}, default "power"
+        Absolute value of the transform, squared or not.
+    divide_by_n_fft : bool, default False
+        Divide it by `n_fft`.
     n_mels : int, default 40
         Mel bands.
-    frame_ms : float, default 25
-        Length of the analysis window in ms.
-    hop_ms : float, default 10
-        Time from one frame to the next in ms.
-    n_fft : int, optional
-        Length of the Fourier transform in samples. By default the next power of two that holds a
-        frame.
     f_min_hz : float, default 0
         Lower edge of the lowest band in Hz.
     f_max_hz : float, optional
         Upper edge of the highest band in Hz. By default half the sample rate.
+    mel_scale : {"slaney", "htk"}, default "slaney"
+        Linear below 1 kHz; or ``1127 ln(1 + f / 700)``.
+    mel_norm : {"slaney", "none"}, default "slaney"
+        Triangles of area 1 over Hz, or of height 1.
+    mel_slopes : {"hz", "mel", "bins"}, default "hz"
+        In what a triangle's sides are straight: Hz; mel; bins, with the edges moved down to whole ones.
+    htk_skip_bins : bool, default False
+        Leave out the bins around the edges that HTK leaves out.
+    mel_float32 : bool, default False
+        Round the bands' weights to float32, as librosa does for float64 too.
+    allow_empty_bands : bool, default False
+        Whether a band may be so narrow that it holds no bin: it then is `log_floor`.
+    vtln_warp : float, default 1
+        Factor by which the vocal tract counts as longer: bands move to frequencies that are lower by it.
+    vtln_low_hz : float, default 100
+        Lower end of the range that is warped by just that factor, in Hz.
+    vtln_high_hz : float, optional
+        Its upper end. By default 500 Hz below half the sample rate.
+    vtln_kind : {"kaldi", "htk"}, default "kaldi"
+        Whose piecewise linear warp.
+    log : {"db", "ln", "none", "pcen"}, default "db"
+        ``10 log10(x)``; natural; none; per-channel energy normalisation, which adapts to the level.
+    log_floor : float, default 1e-10
+        The least that a logarithm is taken of.
+    log_floor_for : {"less", "zero"}, default "less"
+        Whether whatever is less is replaced by it, or zeros alone.
+    log_offset : float, default 0
+        Added before the logarithm.
     top_db : float or None, default 80
-        Floor of the spectrogram, in dB below the clip's maximum. None: no such floor.
+        With `log` "db": floor in dB below the clip's maximum. None: no such floor.
+    pcen_gain, pcen_bias, pcen_power, pcen_seconds, pcen_eps : float
+        alpha, delta, r, the smoother's time constant, and epsilon of PCEN; by default 0.98, 2, 0.5, 0.4 s and
+        1e-6.
+    n_mfcc : int, default 13
+        Cepstral coefficients, the zeroth among them.
+    dct_type : {1, 2, 3}, default 2
+        Of the discrete cosine transform.
+    dct_norm : {"ortho", "htk", "none"}, default "ortho"
+        Orthonormal; by ``sqrt(2 / n_mels)`` throughout; or twice the sum.
+    lifter : float, default 0
+        L in ``1 + L / 2 * sin(pi n / L)``, by which coefficient n is multiplied. 0: not at all.
+    lifter_kind : {"htk", "librosa"}, default "htk"
+        n counts from 0 or, with librosa, from 1.
+    energy : {"none", "raw", "windowed", "spectral"}, default "none"
+        The logarithm of a frame's energy, in place of the zeroth coefficient or beside the bands: the sum of
+        squares before pre-emphasis, or after the window; or the sum over the spectrum.
+    energy_floor : float, default 0
+        The least that its logarithm is taken of. 0: `log_floor`.
+    level : {"first", "last", "dropped"}, default "first"
+        Where the column is that tells the level: the energy, or the zeroth coefficient.
     delta_order : {0, 1, 2}, default 0
         Append slopes (1), and curvatures too (2).
+    delta_kind : {"savitzky-golay", "regression"}, default "savitzky-golay"
+        Derivatives of a fitted polynomial; or slopes by regression, and slopes of these.
+    delta_width : int, default 9
+        Frames in a fit, an odd number: 5 for HTK's window of 2.
     clip_normalisation : {"none", "mean", "mean-variance"}, default "none"
         Normalise every feature over the clip.
+    sliding_normalisation : {"none", "mean", "mean-variance"}, default "none"
+        Normalise every feature over the last frames.
+    sliding_frames : int, default 300
+        How many, the present one among them.
     stack : int, default 1
         Frames joined to one step.
 
     Raises
     ------
     FeatureError
-        If a setting is out of its range.
+        If a setting is out of its range, or contradicts another.
     """
 
-    n_mels: int = 40
-    frame_ms: float = 25.0
-    hop_ms: float = 10.0
+    kind: Kind = "mfcc"
+    sample_scale: float = 1.0
+    dither: float = 0.0
+    dither_seed: int = 0
+    pre_emphasis: float = 0.0
+    pre_emphasis_of: Literal["frame", "signal"] = "frame"
+    frame_ms: float | None = None
+    hop_ms: float | None = None
+    frame_length: int | None = None
+    hop_length: int | None = None
+    round_lengths: Literal["nearest", "down"] = "nearest"
+    framing: Literal["centred", "whole-frames", "pad-end", "mirrored"] = "centred"
+    pad_mode: Literal["constant", "reflect", "edge"] = "constant"
+    remove_dc: bool = False
+    window: Literal["hann", "hamming", "povey", "blackman", "rectangular"] = "hann"
+    window_symmetric: bool = False
     n_fft: int | None = None
+    spectrum: Literal["power", "magnitude"] = "power"
+    divide_by_n_fft: bool = False
+    n_mels: int = 40
     f_min_hz: float = 0.0
     f_max_hz: float | None = None
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    mel_norm: Literal["slaney", "none"] = "slaney"
+    mel_slopes: Literal["hz", "mel", "bins"] = "hz"
+    htk_skip_bins: bool = False
+    mel_float32: bool = False
+    allow_empty_bands: bool = False
+    vtln_warp: float = 1.0
+    vtln_low_hz: float = 100.0
+    vtln_high_hz: float | None = None
+    vtln_kind: Literal["kaldi", "htk"] = "kaldi"
+    log: Literal["db", "ln", "none", "pcen"] = "db"
+    log_floor: float = 1e-10
+    log_floor_for: Literal["less", "zero"] = "less"
+    log_offset: float = 0.0
     top_db: float | None = 80.0
-    delta_order: int = 0
-    clip_normalisation: ClipNormalisation = "none"
+    pcen_gain: float = 0.98
+    pcen_bias: float = 2.0
+    pcen_power: float = 0.5
+    pcen_seconds: float = 0.4
+    pcen_eps: float = 1e-6
+    n_mfcc: int = 13
+    dct_type: Literal[1, 2, 3] = 2
+    dct_norm: Literal["ortho", "htk", "none"] = "ortho"
+    lifter: float = 0.0
+    lifter_kind: Literal["htk", "librosa"] = "htk"
+    energy: Literal["none", "raw", "windowed", "spectral"] = "none"
+    energy_floor: float = 0.0
+    level: Literal["first", "last", "dropped"] = "first"
+    delta_order: Literal[0, 1, 2] = 0
+    delta_kind: Literal["savitzky-golay", "regression"] = "savitzky-golay"
+    delta_width: int = 9
+    clip_normalisation: Normalisation = "none"
+    sliding_normalisation: Normalisation = "none"
+    sliding_frames: int = 300
     stack: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("n_mels", "frame_ms", "hop_ms", "n_fft", "top_db", "stack"):
+        for pair, default in zip(TWICE_TOLD, (25.0, 10.0), strict=True):
+            told = [name for name in pair if getattr(self, name) is not None]
+            if len(told) == 2:
+                raise FeatureError(f"{pair[0]} and {pair[1]} say the same thing; leave one of them out")
+            if not told:
+                object.__setattr__(self, pair[0], default)
+        self._check_each()
+        self._check_together()
+
+    def _check_each(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise FeatureError(
+                    f"{name} is one of {', '.join(map(str, choices))}, not {getattr(self, name)!r}"
+                )
+        for name in FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise FeatureError(f"{name} is True or False, not {getattr(self, name)!r}")
+        numbers = (
+            [(name, Real, "a positive number") for name in ABOVE_ZERO]
+            + [(name, Real, "a number from 0 on") for name in FROM_ZERO]
+            + [(name, Integral, "a positive whole number") for name in WHOLE]
+        )
+        for name, kind, wanted in numbers:
             value = getattr(self, name)
-            if value is None and name in ("n_fft", "top_db"):
+            if value is None and name in OPTIONAL:
                 continue
-            whole = name in ("n_mels", "n_fft", "stack")
-            if not isinstance(value, Integral if whole else Real) or not 0 < float(value) < math.inf:
-                raise FeatureError(f"{name} is a positive {'whole ' if whole else ''}number, not {value!r}")
-        if self.delta_order not in (0, 1, 2):
-            raise FeatureError(f"delta_order is 0, 1 or 2, not {self.delta_order!r}")
-        if self.clip_normalisation not in ("none", "mean", "mean-variance"):
+            fits = isinstance(value, kind) and not isinstance(value, bool) and 0 <= float(value) < math.inf
+            if not fits or (value == 0 and name not in FROM_ZERO):
+                raise FeatureError(f"{name} is {wanted}, not {value!r}")
+        if not isinstance(self.dither_seed, Integral) or self.dither_seed < 0:
+            raise FeatureError(f"dither_seed is a whole number from 0 on, not {self.dither_seed!r}")
+        if not isinstance(self.pre_emphasis, Real) or not 0 <= self.pre_emphasis <= 1:
+            raise FeatureError(f"pre_emphasis is a number from 0 to 1, not {self.pre_emphasis!r}")
+
+    def _check_together(self) -> None:
+        if self.kind == "mfcc" and self.n_mfcc > self.n_mels:
             raise FeatureError(
-                f"clip_normalisation is none, mean or mean-variance, not {self.clip_normalisation!r}"
+                f"n_mfcc={self.n_mfcc} coefficients cannot be had from n_mels={self.n_mels} bands; "
+                "lower n_mfcc, or raise n_mels"
+            )
+        if self.kind == "mfcc" and self.dct_type == 1 and self.n_mels < 2:
+            raise FeatureError("a DCT of type 1 needs two bands; raise n_mels, or use dct_type=2")
+        if self.dct_norm == "htk" and self.dct_type != 2:
+            raise FeatureError(f"HTK's scale is of a DCT of type 2, not {self.dct_type}; change dct_norm")
+        if self.kind == "mfcc" and self.level == "dropped" and self.n_mfcc == 1:
+            raise FeatureError("n_mfcc=1 with the level dropped leaves no column; raise n_mfcc")
+        if self.kind != "mfcc" and self.energy != "none" and self.level == "dropped":
+            raise FeatureError(f"energy={self.energy!r} is asked for and dropped; change energy or level")
+        if self.delta_width % 2 == 0:
+            raise FeatureError(f"deltas are fitted to an odd number of frames, not {self.delta_width}")
+        if self.delta_order and self.delta_width <= self.delta_order:
+            raise FeatureError(
+                f"no deltas can be fitted to delta_width={self.delta_width} frames; use 3 or more"
+            )
+        if "none" not in (self.clip_normalisation, self.sliding_normalisation):
+            raise FeatureError("normalise over the clip or over the last frames, not over both")
+        if self.framing != "centred" and self.pad_mode != "constant":
+            raise FeatureError(
+                f"pad_mode={self.pad_mode!r} is for centred frames, not for {self.framing}; leave it out"
             )
 
-    def __call__(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    def change(self, **changes: Any) -> Self:
+        """Make the same settings but for some.
+
+        Parameters
+        ----------
+        **changes
+            Settings by name. A length told in samples replaces one in ms, and the other way about.
+
+        Returns
+        -------
+        FeatureSettings
+            The changed ones.
+
+        Raises
+        ------
+        FeatureError
+            If a name is unknown, a setting out of its range, or two contradict each other.
+        """
+        check_names(changes)
+        for pair in TWICE_TOLD:
+            told = [name for name in pair if changes.get(name) is not None]
+            if len(told) == 1:
+                changes = dict.fromkeys(pair) | changes
+        return dataclasses.replace(self, **changes)
+
+    def __call__(self, samples: np.ndarray, sample_rate: int, num_threads: int | None = 1) -> np.ndarray:
         """Compute the features of a clip.
 
         Parameters
@@ -98,157 +363,154 @@ class LogMel:
             Mono sound, full scale 1, at least one sample.
         sample_rate : int
             Its rate in Hz.
+        num_threads : int or None, default 1
+            How many threads to use, of a long clip. None: as many as ``LSTM_SCRATCH_NUM_THREADS`` says, or
+            one for every CPU. Results are the same bits for any number.
 
         Returns
         -------
-        ndarray (T, n_features), float32
-            ``T = ceil((1 + N // hop) / stack)``.
+        ndarray (T, n_features), float32; float64 for samples in float64
+            The features.
 
         Raises
         ------
         FeatureError
-            If the samples are no mono sound, or the settings do not fit the sample rate.
+            If the samples are no mono sound or fewer than whole frames need, or if the settings do not fit
+            the sample rate.
         """
-        frames = self._static(check_samples(samples), sample_rate)
-        columns = [frames] + [deltas(frames, order) for order in range(1, self.delta_order + 1)]
-        frames = normalise_clip(np.concatenate(columns, axis=1), self.clip_normalisation)
-        return np.ascontiguousarray(stack_frames(frames, self.stack))
+        from features.extraction import extract
 
-    @property
-    def n_features(self) -> int:
-        """F: the number of columns that a call returns."""
-        return self._n_static * (1 + self.delta_order) * self.stack
+        return extract(self, samples, sample_rate, num_threads)
 
-    @property
-    def _n_static(self) -> int:
-        return self.n_mels
+    def n_features(self, sample_rate: int | None = None) -> int:
+        """Count the columns that a call returns.
 
-    def _static(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Features before deltas, (T, n_mels)."""
-        frame_length = round(self.frame_ms * sample_rate / 1000)
-        hop_length = round(self.hop_ms * sample_rate / 1000)
-        if min(frame_length, hop_length) < 1:
+        Parameters
+        ----------
+        sample_rate : int, optional
+            Of the sound, in Hz. Needed for a log-spectrogram without `n_fft`, whose bins depend on it.
+
+        Returns
+        -------
+        int
+            F.
+
+        Raises
+        ------
+        FeatureError
+            If the sample rate is needed and not told, or does not fit.
+        """
+        if self.kind == "mfcc":
+            static = self.n_mfcc - (self.level == "dropped")
+        elif self.kind == "log-mel":
+            static = self.n_mels + (self.energy != "none")
+        else:
+            static = self.sizes(sample_rate)[2] // 2 + 1 + (self.energy != "none")
+        return static * (1 + self.delta_order) * self.stack
+
+    def sizes(self, sample_rate: int | None) -> tuple[int, int, int]:
+        """Lengths in samples at a sample rate.
+
+        Parameters
+        ----------
+        sample_rate : int or None
+            In Hz. None will do where all is told in samples.
+
+        Returns
+        -------
+        frame_length, hop_length, n_fft : int
+            Of a frame, from one frame to the next, of the Fourier transform.
+
+        Raises
+        ------
+        FeatureError
+            If they do not fit together.
+        """
+        if sample_rate is None:
+            if self.frame_length is None or self.hop_length is None:
+                raise FeatureError("lengths in ms need the sample rate")
+        elif not isinstance(sample_rate, Integral) or sample_rate < 1:
+            raise FeatureError(f"a sample rate is a positive whole number of Hz, not {sample_rate!r}")
+        frame, hop = (
+            getattr(self, length) or self._in_samples(getattr(self, ms), sample_rate)
+            for ms, length in TWICE_TOLD
+        )
+        if min(frame, hop) < 1:
             raise FeatureError(
-                f"a frame of {self.frame_ms:g} ms every {self.hop_ms:g} ms is less than a sample "
-                f"at {sample_rate} Hz; use a higher sample rate or longer frames"
+                f"a frame of {self.frame_ms or frame:g} ms every {self.hop_ms or hop:g} ms is less than a "
+                f"sample at {sample_rate} Hz; use a higher sample rate or longer frames"
             )
-        n_fft = self.n_fft or 1 << (frame_length - 1).bit_length()
-        if n_fft < frame_length:
+        n_fft = self.n_fft or 1 << (frame - 1).bit_length()
+        if n_fft < frame:
+            told = f" ({self.frame_ms:g} ms at {sample_rate} Hz)" if self.frame_ms else ""
             raise FeatureError(
-                f"n_fft={n_fft} cannot hold a frame of {frame_length} samples "
-                f"({self.frame_ms:g} ms at {sample_rate} Hz)"
+                f"n_fft={n_fft} cannot hold a frame of {frame} samples{told}; raise it, or leave it out"
             )
-        bank = mel_filterbank(sample_rate, n_fft, self.n_mels, self.f_min_hz, self.f_max_hz)
-        power = power_spectrogram(samples, frame_length, hop_length, n_fft) @ bank.T
-        decibels = 10 * np.log10(np.maximum(power, POWER_FLOOR))
-        if self.top_db is not None:
-            decibels = np.maximum(decibels, decibels.max() - self.top_db)
-        return np.asarray(decibels)
+        return frame, hop, n_fft
+
+    def _in_samples(self, ms: float, sample_rate: int | None) -> int:
+        assert sample_rate is not None
+        if self.round_lengths == "down":
+            return math.floor(sample_rate * 0.001 * ms)  # Kaldi's own expression, with its rounding
+        return math.floor(sample_rate * ms / 1000 + 0.5)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mfcc(LogMel):
-    """Mel-frequency cepstral coefficients: the DCT of the log-mel spectrogram.
+NAMES = tuple(field.name for field in dataclasses.fields(FeatureSettings))
 
-    Calling it with ``(samples, sample_rate)`` gives features of shape (T, F). Its parameters are
-    those of `LogMel` and `n_mfcc`.
+
+def check_names(names: Any) -> None:
+    """Refuse names that are no setting's.
 
     Parameters
     ----------
-    n_mels : int, default 40
-        Mel bands.
-    frame_ms : float, default 25
-        Length of the analysis window in ms.
-    hop_ms : float, default 10
-        Time from one frame to the next in ms.
-    n_fft : int, optional
-        Length of the Fourier transform in samples.
-    f_min_hz : float, default 0
-        Lower edge of the lowest band in Hz.
-    f_max_hz : float, optional
-        Upper edge of the highest band in Hz.
-    top_db : float or None, default 80
-        Floor of the spectrogram, in dB below the clip's maximum.
-    delta_order : {0, 1, 2}, default 0
-        Append slopes (1), and curvatures too (2).
-    clip_normalisation : {"none", "mean", "mean-variance"}, default "none"
-        Normalise every feature over the clip.
-    stack : int, default 1
-        Frames joined to one step.
-    n_mfcc : int, default 13
-        Coefficients kept, the zeroth (the level) among them.
+    names : iterable of str
+        The names.
 
     Raises
     ------
     FeatureError
-        If a setting is out of its range.
-
-    Notes
-    -----
-    S. Davis and P. Mermelstein, IEEE Trans. ASSP 28 (1980) 357.
+        If there is no such setting.
     """
-
-    n_mfcc: int = 13
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.n_mfcc, Integral) or not 0 < self.n_mfcc <= self.n_mels:
-            raise FeatureError(f"n_mfcc is between 1 and n_mels={self.n_mels}, not {self.n_mfcc!r}")
-
-    @property
-    def _n_static(self) -> int:
-        return self.n_mfcc
-
-    def _static(self, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Features before deltas, (T, n_mfcc)."""
-        decibels = super()._static(samples, sample_rate)
-        cepstra = decibels @ dct_matrix(self.n_mels, self.n_mfcc)  # in float64, as bands nearly cancel
-        return np.asarray(cepstra.astype(decibels.dtype))
+    for name in names:
+        if name not in NAMES:
+            alike = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"; did you mean {alike[0]}?" if alike else f"; there are {', '.join(NAMES)}"
+            raise FeatureError(f"there is no setting {name!r}{hint}")
 
 
-KINDS = {"log-mel": LogMel, "mfcc": Mfcc}
-
-
-def settings_to_dict(settings: LogMel) -> dict[str, Any]:
+def settings_to_dict(settings: FeatureSettings) -> dict[str, Any]:
     """Write settings as plain values, to be kept in a file.
 
     Parameters
     ----------
-    settings : LogMel or Mfcc
+    settings : FeatureSettings
         The settings.
 
     Returns
     -------
     dict
-        Every setting by name, and ``"kind"``.
+        Every setting by name.
     """
-    kind = next(kind for kind, cls in KINDS.items() if type(settings) is cls)
-    return {"kind": kind} | dataclasses.asdict(settings)
+    return dataclasses.asdict(settings)
 
 
-def settings_from_dict(values: dict[str, Any]) -> LogMel:
+def settings_from_dict(values: dict[str, Any]) -> FeatureSettings:
     """Read settings that `settings_to_dict` wrote.
 
     Parameters
     ----------
     values : dict
-        Every setting by name, and ``"kind"``.
+        Settings by name; the others are as by default.
 
     Returns
     -------
-    LogMel or Mfcc
+    FeatureSettings
         The settings.
 
     Raises
     ------
     FeatureError
-        If the kind or a setting is unknown or out of range.
+        If a setting is unknown or out of its range.
     """
-    values = dict(values)
-    kind = values.pop("kind", None)
-    if kind not in KINDS:
-        raise FeatureError(f"unknown kind of features {kind!r}; known: {', '.join(KINDS)}")
-    try:
-        return KINDS[kind](**values)
-    except TypeError as error:
-        raise FeatureError(f"settings that this version does not know: {error}") from None
+    check_names(values)
+    return FeatureSettings(**values)

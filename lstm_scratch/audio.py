@@ -19,8 +19,7 @@ from lstm_scratch.params import Params
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.sound import (
     AudioError,
-    LogMel,
-    Mfcc,
+    FeatureSettings,
     audio_sample_rate,
     check_samples,
     read_audio,
@@ -51,7 +50,7 @@ class AudioClassifier(SequenceClassifier):
 
     Parameters
     ----------
-    features : Mfcc or LogMel, default Mfcc(delta_order=2, stack=4)
+    features : FeatureSettings, default FeatureSettings(delta_order=2, stack=4)
         How sound becomes features.
     sample_rate : int, optional
         Rate in Hz at which sound is analysed; files are resampled to it. By default the lowest rate
@@ -65,7 +64,7 @@ class AudioClassifier(SequenceClassifier):
         The rate at which sound is analysed, in Hz.
     """
 
-    features: LogMel = Mfcc(delta_order=2, stack=4)  # noqa: RUF009 (it is frozen)
+    features: FeatureSettings = FeatureSettings(delta_order=2, stack=4)  # noqa: RUF009 (it is frozen)
     sample_rate: int | None = None
 
     def fit(
@@ -127,8 +126,8 @@ class AudioClassifier(SequenceClassifier):
             If one is not.
         """
         super().check_settings()
-        if not isinstance(self.features, LogMel):
-            raise SettingError(f"features are an Mfcc or a LogMel, not {self.features!r}")
+        if not isinstance(self.features, FeatureSettings):
+            raise SettingError(f"features are FeatureSettings, not {self.features!r}")
         if self.sample_rate is not None:
             check_number("sample_rate", self.sample_rate, whole=True, above=0)
 
@@ -232,7 +231,7 @@ class AudioClassifier(SequenceClassifier):
 
 @one_blas_thread()
 def extract_features(
-    recordings: Sequence[Any], features: LogMel, sample_rate: int, verbose: bool = False
+    recordings: Sequence[Any], features: FeatureSettings, sample_rate: int, verbose: bool = False
 ) -> Extraction:
     """Turn recordings into features, and note those that cannot be used.
 
@@ -240,7 +239,7 @@ def extract_features(
     ----------
     recordings : sequence of path, array (N,) or array (T, F)
         Files, samples at `sample_rate`, or features, which are left as they are.
-    features : Mfcc or LogMel
+    features : FeatureSettings
         How sound becomes features.
     sample_rate : int
         Rate in Hz at which sound is analysed.
@@ -306,14 +305,14 @@ def _as_list(X: Sequence[Any]) -> list[Any]:
     return list(X)
 
 
-def _samples(recording: Any, n: int, features: LogMel, sample_rate: int) -> tuple[str, np.ndarray]:
+def _samples(recording: Any, n: int, features: FeatureSettings, sample_rate: int) -> tuple[str, np.ndarray]:
     """Name and mono samples at `sample_rate` of one recording; features as they are."""
     if not isinstance(recording, str | os.PathLike):
         try:
             array = np.asarray(recording)
         except ValueError:
             raise DataError(f"recording {n} is no array of samples, nor a path") from None
-        is_features = array.ndim == 2 and array.shape[1] == features.n_features
+        is_features = array.ndim == 2 and array.shape[1] == features.n_features(sample_rate)
         return f"array {n}", array if is_features else check_samples(array, f"array {n}")
     samples, native = read_audio(recording)
     highest = features.f_max_hz or sample_rate / 2

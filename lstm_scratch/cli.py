@@ -24,7 +24,7 @@ from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.plots import CONFUSION, TRAINING, check_plots, plot_confusion, plot_training
-from lstm_scratch.sound import FeatureError, LogMel, Mfcc
+from lstm_scratch.sound import FeatureError, FeatureSettings
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
@@ -368,9 +368,9 @@ def _lstm(options: argparse.Namespace) -> LSTM:
 def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
     """Make an untrained classifier from the options of `_add_settings`."""
     given = vars(options)
-    kind = {"mfcc": Mfcc, "log-mel": LogMel}[options.features]
-    names = {field.name for field in dataclasses.fields(kind)}
-    features = kind(stack=options.stack_frames, **{k: v for k, v in given.items() if k in names})
+    names = {field.name for field in dataclasses.fields(FeatureSettings)}
+    of_features = {k: v for k, v in given.items() if k in names}
+    features = FeatureSettings(kind=options.features, stack=options.stack_frames, **of_features)
     renamed = {
         "features": features,
         "sample_rate": options.sample_rate_hz,

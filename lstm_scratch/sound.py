@@ -5,7 +5,7 @@
 
 import features
 
-if not hasattr(features, "Mfcc"):
+if not hasattr(features, "FeatureSettings"):
     raise ImportError(
         f"'features' is {features.__file__}, which hides the package of that name that lstm_scratch "
         "needs; rename that file, or run from another folder"
@@ -15,8 +15,7 @@ from features import (
     AUDIO_SUFFIXES,
     AudioError,
     FeatureError,
-    LogMel,
-    Mfcc,
+    FeatureSettings,
     audio_sample_rate,
     check_samples,
     read_audio,
@@ -29,8 +28,7 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "AudioError",
     "FeatureError",
-    "LogMel",
-    "Mfcc",
+    "FeatureSettings",
     "audio_sample_rate",
     "check_samples",
     "read_audio",

@@ -11,7 +11,7 @@ import soundfile
 
 from lstm_scratch import AudioClassifier
 from lstm_scratch.cli import main
-from lstm_scratch.sound import Mfcc
+from lstm_scratch.sound import FeatureSettings
 
 RATE_HZ = 8000
 SLOPE_HZ_PER_S = {"falling": -2000, "rising": 2000, "steady": 0}
@@ -82,7 +82,7 @@ def tones(tmp_path_factory, write_tone) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., AudioClassifier]:
     def tiny(**settings) -> AudioClassifier:
-        features = Mfcc(n_mels=20, n_mfcc=8, delta_order=1, stack=2)
+        features = FeatureSettings(n_mels=20, n_mfcc=8, delta_order=1, stack=2)
         size = {"hidden_size": 8, "epochs": 12, "batch_size": 8, "learning_rate": 0.02}
         return AudioClassifier(**{"features": features} | size | settings)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from features import AudioError, LogMel, Mfcc
+from features import AudioError, FeatureSettings
 from lstm_scratch import AudioClassifier
 from lstm_scratch.audio import common_sample_rate, extract_features
 from lstm_scratch.errors import SettingError
@@ -68,7 +68,11 @@ def test_a_clips_result_does_not_depend_on_its_batch_mates(fitted):
 
 
 @pytest.mark.parametrize(
-    "features", [Mfcc(n_mfcc=9, clip_normalisation="mean"), LogMel(n_mels=20, delta_order=1)]
+    "features",
+    [
+        FeatureSettings(n_mfcc=9, clip_normalisation="mean"),
+        FeatureSettings(kind="log-mel", n_mels=20, delta_order=1),
+    ],
 )
 def test_a_saved_model_holds_features_rate_and_labels(files, tmp_path, features):
     classifier = AudioClassifier(**SMALL | {"epochs": 1}, features=features, sample_rate=4000).fit(*files)
@@ -103,7 +107,7 @@ def test_a_file_that_lacks_the_band_the_features_use_is_refused(tmp_path):
     soundfile.write(path, np.ones(4000) / 2, 8000)
     with pytest.raises(AudioError, match=r"narrow\.wav: recorded at 8000 Hz.*4000 Hz.*8000 Hz; use"):
         AudioClassifier(sample_rate=16_000).extract([path])
-    (features,) = AudioClassifier(sample_rate=16_000, features=Mfcc(f_max_hz=4000)).extract([path])
+    (features,) = AudioClassifier(sample_rate=16_000, features=FeatureSettings(f_max_hz=4000)).extract([path])
     assert features.shape == (51, 13)
 
 
@@ -112,11 +116,13 @@ def test_extract_notes_what_is_bad_and_what_is_silent_and_keeps_the_rest(tmp_pat
     soundfile.write(good, np.ones(900) / 2, RATE)
     soundfile.write(silent, np.zeros(900), RATE)
     bad.write_bytes(b"")
-    extraction = extract_features([bad, good, silent, np.array([0.1, np.nan])], Mfcc(), RATE)
+    extraction = extract_features([bad, good, silent, np.array([0.1, np.nan])], FeatureSettings(), RATE)
     assert extraction.kept == [1, 2]
     assert extraction.silent == [str(silent)]
     assert [str(error).split(":")[0] for error in extraction.bad] == [str(bad), "array 3"]
-    np.testing.assert_array_equal(extraction.features[0], Mfcc()(np.full(900, 0.5, np.float32), RATE))
+    np.testing.assert_array_equal(
+        extraction.features[0], FeatureSettings()(np.full(900, 0.5, np.float32), RATE)
+    )
     with pytest.warns(UserWarning, match=r"silent\.wav: silent"):
         AudioClassifier(sample_rate=RATE).extract([silent])
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, cross_val_score
 
-from features import Mfcc
+from features import FeatureSettings
 from lstm_scratch import AudioClassifier, SequenceClassifier
 
 RATE = 8000
@@ -29,7 +29,7 @@ AUDIO = AudioClassifier(sample_rate=RATE, hidden_size=6, epochs=6, batch_size=4,
 
 def sequences():
     clips, labels = tones()
-    return [Mfcc()(clip, RATE) for clip in clips], labels
+    return [FeatureSettings()(clip, RATE) for clip in clips], labels
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,10 @@ def test_cross_val_score_hands_groups_to_the_folds():
 
 def test_grid_search_finds_the_setting_that_learns():
     X, y = tones()
-    search = GridSearchCV(AUDIO, {"learning_rate": [1e-7, 0.02], "features": [Mfcc()]}, cv=2).fit(X, y)
-    assert search.best_params_ == {"learning_rate": 0.02, "features": Mfcc()}
+    search = GridSearchCV(AUDIO, {"learning_rate": [1e-7, 0.02], "features": [FeatureSettings()]}, cv=2).fit(
+        X, y
+    )
+    assert search.best_params_ == {"learning_rate": 0.02, "features": FeatureSettings()}
     assert search.best_score_ > 0.9
     np.testing.assert_array_equal(search.predict(X), y)
 
@@ -73,7 +75,7 @@ def test_clone_parameters_and_tags_follow_the_protocol():
     copy = clone(AUDIO)
     assert copy is not AUDIO
     assert copy.get_params() == AUDIO.get_params()
-    assert copy.set_params(hidden_size=7, features=Mfcc(n_mfcc=5)) is copy
+    assert copy.set_params(hidden_size=7, features=FeatureSettings(n_mfcc=5)) is copy
     assert (copy.hidden_size, copy.features.n_mfcc, AUDIO.hidden_size) == (7, 5, 6)
     with pytest.raises(
         ValueError, match="AudioClassifier has no parameter 'hiden_size'; it has: hidden_size"

@@ -22,7 +22,7 @@ from lstm_scratch import synthesis
 from lstm_scratch.audio import AudioClassifier, extract_features
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.errors import UserError
-from lstm_scratch.sound import LogMel
+from lstm_scratch.sound import FeatureSettings
 from lstm_scratch.synthesis import DIGITS, render, spoken_digits
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
@@ -84,7 +84,9 @@ def test_no_test_voice_sounds_like_a_training_voice(folder, rows):
     """Voices are more than 3 dB apart, and the measure does find voices that sound alike."""
     rows = [row for row in rows if row["label"] in ("zero", "one", "seven")]
     paths = [folder / "corpus" / row["path"] for row in rows]
-    spectra = dict(zip(paths, extract_features(paths, LogMel(), 22_050).features, strict=True))
+    spectra = dict(
+        zip(paths, extract_features(paths, FeatureSettings(kind="log-mel"), 22_050).features, strict=True)
+    )
 
     def distance(one, other):
         """Mean over the words that are of the same length, within 2 frames; infinite if none is."""

@@ -1,0 +1,429 @@
+"""From sound to features: the stages in their order, in plain numpy, and who computes them.
+
+`STAGES` is the definition: what each stage is called, which settings it has, and what it does. A frame's
+numbers are sums and products over that frame alone, taken in one order; so they are the same bits alone
+and among others. `features.kernels` computes the stages from framing to columns faster, and is proven equal.
+
+Letters: N samples, T frames.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from features import dynamics, framing, logarithm
+from features.audio import check_samples
+from features.plan import Plan, plan
+from features.settings import FeatureSettings
+from features.spectrum import spectrum
+
+BLOCK = 1024  # frames that are computed at a time: their samples stay in the cache
+
+
+class Frames(NamedTuple):
+    """What goes from stage to stage."""
+
+    values: np.ndarray  # (N,) samples, then (T, n)
+    energy: np.ndarray | None = None  # (T,), its logarithm
+
+
+class Stage(NamedTuple):
+    """A step on the way from sound to features."""
+
+    name: str
+    settings: tuple[str, ...]  # the settings that act in it
+    compute: Callable[[Plan, Frames], Frames]
+
+
+def _signal(plan: Plan, data: Frames) -> Frames:
+    return Frames(conditioned(data.values, plan.settings))
+
+
+def _framing(plan: Plan, data: Frames) -> Frames:
+    signal, settings = data.values, plan.settings
+    n_frames = framing.count_frames(len(signal), settings, plan.sample_rate)
+    low, high = _span(plan, 0, n_frames)
+    return Frames(
+        framing.cut(framing.stretch(signal, low, high, settings), plan.frame_length, plan.hop_length)
+    )
+
+
+def _dc(plan: Plan, data: Frames) -> Frames:
+    if not plan.settings.remove_dc:
+        return data
+    return Frames(data.values - _sum(data.values)[:, None] / data.values.dtype.type(plan.frame_length))
+
+
+def _pre_emphasis(plan: Plan, data: Frames) -> Frames:
+    frames, energy = data
+    if plan.settings.energy == "raw":
+        energy = logarithm.log_energy(_sum(frames * frames), plan.settings)
+    factor = frames.dtype.type(plan.settings.pre_emphasis)
+    if plan.settings.pre_emphasis_of == "frame" and factor:
+        frames = frames - factor * np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    return Frames(frames, energy)
+
+
+def _window(plan: Plan, data: Frames) -> Frames:
+    frames = data.values * plan.window.astype(data.values.dtype)
+    energy = data.energy
+    if plan.settings.energy == "windowed":
+        energy = logarithm.log_energy(_sum(frames * frames), plan.settings)
+    return Frames(frames, energy)
+
+
+def _spectrum(plan: Plan, data: Frames) -> Frames:
+    settings = plan.settings
+    power = spectrum(data.values, plan.n_fft, settings.spectrum == "magnitude", settings.divide_by_n_fft)
+    energy = data.energy
+    if settings.energy == "spectral":
+        energy = logarithm.log_energy(_sum(power), settings)
+    return Frames(power, energy)
+
+
+def _bands(plan: Plan, data: Frames) -> Frames:
+    return data if plan.bank is None else data._replace(values=_product(data.values, plan.bank.T))
+
+
+def _logarithm(plan: Plan, data: Frames) -> Frames:
+    bands = logarithm.logarithm(data.values, plan.settings)
+    if plan.settings.log == "pcen":
+        bands = logarithm.Pcen(plan.settings, plan.hop_length / plan.sample_rate)(bands)
+    return data._replace(values=logarithm.limit_range(bands, plan.limit))
+
+
+def _columns(plan: Plan, data: Frames) -> Frames:
+    return Frames(columns(plan, data))
+
+
+def _deltas(plan: Plan, data: Frames) -> Frames:
+    return Frames(dynamics.append_deltas(data.values, plan.settings))
+
+
+def _normalisation(plan: Plan, data: Frames) -> Frames:
+    settings = plan.settings
+    frames = dynamics.normalise_clip(data.values, settings.clip_normalisation)
+    return Frames(dynamics.Sliding(settings)(frames))
+
+
+def _stacking(plan: Plan, data: Frames) -> Frames:
+    return Frames(np.ascontiguousarray(dynamics.stack_frames(data.values, plan.settings.stack)))
+
+
+#: From samples to features, in order.
+STAGES = (
+    Stage("signal", ("sample_scale", "dither", "dither_seed", "pre_emphasis", "pre_emphasis_of"), _signal),
+    Stage(
+        "framing",
+        ("frame_ms", "frame_length", "hop_ms", "hop_length", "round_lengths", "framing", "pad_mode", "n_fft"),
+        _framing,
+    ),
+    Stage("DC removal", ("remove_dc",), _dc),
+    Stage("pre-emphasis", ("pre_emphasis", "pre_emphasis_of"), _pre_emphasis),
+    Stage("window", ("window", "window_symmetric"), _window),
+    Stage("spectrum", ("n_fft", "spectrum", "divide_by_n_fft"), _spectrum),
+    Stage(
+        "mel bands",
+        (
+            "kind",
+            "n_mels",
+            "f_min_hz",
+            "f_max_hz",
+            "mel_scale",
+            "mel_norm",
+            "mel_slopes",
+            "htk_skip_bins",
+            "mel_float32",
+            "allow_empty_bands",
+            "vtln_warp",
+            "vtln_low_hz",
+            "vtln_high_hz",
+            "vtln_kind",
+        ),
+        _bands,
+    ),
+    Stage(
+        "logarithm",
+        (
+            "log",
+            "log_floor",
+            "log_floor_for",
+            "log_offset",
+            "top_db",
+            "pcen_gain",
+            "pcen_bias",
+            "pcen_power",
+            "pcen_seconds",
+            "pcen_eps",
+        ),
+        _logarithm,
+    ),
+    Stage(
+        "cepstra and level",
+        (
+            "kind",
+            "n_mfcc",
+            "dct_type",
+            "dct_norm",
+            "lifter",
+            "lifter_kind",
+            "energy",
+            "energy_floor",
+            "level",
+        ),
+        _columns,
+    ),
+    Stage("deltas", ("delta_order", "delta_kind", "delta_width"), _deltas),
+    Stage("normalisation", ("clip_normalisation", "sliding_normalisation", "sliding_frames"), _normalisation),
+    Stage("stacking", ("stack",), _stacking),
+)
+OF_A_FRAME = STAGES[2:9]  # which need no other frame, but for PCEN and `top_db`
+
+
+def run_stages(
+    settings: FeatureSettings, samples: np.ndarray, sample_rate: int
+) -> Iterator[tuple[Stage, Frames]]:
+    """Run the stages one after the other over a whole clip, in plain numpy.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        What to do.
+    samples : array (N,), floating
+        Mono sound.
+    sample_rate : int
+        In Hz.
+
+    Yields
+    ------
+    stage : Stage
+        Which one.
+    frames : Frames
+        What it made.
+
+    Raises
+    ------
+    FeatureError
+        As of `FeatureSettings.__call__`.
+    """
+    at_rate = plan(settings, sample_rate)
+    data = Frames(checked(samples, at_rate))
+    for stage in STAGES:
+        data = stage.compute(at_rate, data)
+        yield stage, data
+
+
+def extract(
+    settings: FeatureSettings, samples: np.ndarray, sample_rate: int, num_threads: int | None = 1
+) -> np.ndarray:
+    """Compute the features of a clip, by kernels where there are any.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        What to do.
+    samples : array (N,), floating
+        Mono sound.
+    sample_rate : int
+        In Hz.
+    num_threads : int or None, default 1
+        As of `FeatureSettings.__call__`.
+
+    Returns
+    -------
+    ndarray (T, F)
+        The features.
+
+    Raises
+    ------
+    FeatureError
+        As of `FeatureSettings.__call__`.
+    """
+    at_rate = plan(settings, sample_rate)
+    signal = checked(samples, at_rate)
+    n_frames = framing.count_frames(len(signal), settings, sample_rate)
+    static = static_frames(at_rate, conditioned(signal, settings), 0, n_frames, num_threads)
+    return finished(at_rate, static)
+
+
+def checked(samples: np.ndarray, plan: Plan) -> np.ndarray:
+    """Refuse samples that are no sound, or of which there is no frame.
+
+    Parameters
+    ----------
+    samples : array (N,), floating
+        Mono sound.
+    plan : Plan
+        What is to be done with it.
+
+    Returns
+    -------
+    ndarray (N,), float32 or float64
+        The samples.
+
+    Raises
+    ------
+    AudioError
+        If they are no mono sound of full scale 1.
+    FeatureError
+        If they are too few.
+    """
+    samples = check_samples(samples, full_scale=plan.settings.sample_scale != 1)
+    framing.check_length(len(samples), plan.settings, plan.sample_rate)
+    return samples
+
+
+def conditioned(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """Do what is done to a signal as a whole.
+
+    Parameters
+    ----------
+    samples : ndarray (N,), floating
+        The signal.
+    settings : FeatureSettings
+        What to do.
+
+    Returns
+    -------
+    ndarray (N,)
+        The signal, scaled, with dither and pre-emphasis.
+    """
+    rng = framing.dither(settings)
+    noise = None if rng is None else framing.draw_dither(rng, len(samples), settings, samples.dtype)
+    return framing.condition(samples, settings, noise=noise)
+
+
+def static_frames(
+    plan: Plan, signal: np.ndarray, start: int, stop: int, num_threads: int | None = 1
+) -> np.ndarray:
+    """Compute what depends on single frames alone, a block of them at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    signal : ndarray (N,)
+        The conditioned signal.
+    start, stop : int
+        From which frame to which.
+    num_threads : int or None, default 1
+        As of `FeatureSettings.__call__`.
+
+    Returns
+    -------
+    ndarray (stop - start, n)
+        Columns, where the plan is in one pass; else the bands, and the energy behind them if there is one.
+    """
+    n = plan.n_static if plan.in_one_pass else plan.n_bands + (plan.settings.energy != "none")
+    result = np.empty((stop - start, n), signal.dtype)
+    kernels = _kernels(plan)
+    compute = _plain_frames if kernels is None else kernels.extract
+
+    def work(low: int, high: int) -> None:
+        for t in range(start + low * BLOCK, min(start + high * BLOCK, stop), BLOCK):
+            end = min(t + BLOCK, stop)
+            piece = framing.stretch(signal, *_span(plan, t, end), plan.settings)
+            compute(plan, piece, result[t - start : end - start])
+
+    n_blocks = -(-(stop - start) // BLOCK)
+    if n_blocks < 2 or num_threads == 1 or kernels is None:
+        work(0, n_blocks)
+    else:
+        kernels.in_threads(work, n_blocks, num_threads)
+    return result
+
+
+def columns(plan: Plan, data: Frames) -> np.ndarray:
+    """Turn bands and energy into a frame's columns.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    data : Frames
+        Logarithms of bands (T, n_bands), and of the energy.
+
+    Returns
+    -------
+    ndarray (T, n_static)
+        The columns.
+    """
+    if plan.columns is None:
+        return data.values
+    if data.energy is None:
+        return _product(data.values, plan.columns[:-1])
+    return _product(np.concatenate([data.values, data.energy[:, None]], axis=1), plan.columns)
+
+
+def finished(plan: Plan, static: np.ndarray) -> np.ndarray:
+    """Do what needs more than one frame.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    static : ndarray (T, n)
+        As of `static_frames`, of a whole clip.
+
+    Returns
+    -------
+    ndarray (T, F)
+        The features.
+    """
+    data = Frames(static)
+    if not plan.in_one_pass:
+        n, settings = plan.n_bands, plan.settings
+        bands = static[:, :n]
+        if settings.log == "pcen":
+            bands = logarithm.Pcen(settings, plan.hop_length / plan.sample_rate)(bands)
+        bands = logarithm.limit_range(bands, plan.limit)
+        data = Frames(columns(plan, Frames(bands, static[:, n] if static.shape[1] > n else None)))
+    for stage in STAGES[-3:]:
+        data = stage.compute(plan, data)
+    return data.values
+
+
+def _plain_frames(plan: Plan, stretch: np.ndarray, result: np.ndarray) -> None:
+    """Run the stages of single frames in plain numpy."""
+    data = Frames(framing.cut(stretch, plan.frame_length, plan.hop_length))
+    for stage in OF_A_FRAME if plan.in_one_pass else OF_A_FRAME[:-2]:
+        data = stage.compute(plan, data)
+    if not plan.in_one_pass:
+        data = data._replace(values=logarithm.logarithm(data.values, plan.settings))
+    result[:, : data.values.shape[1]] = data.values
+    if data.values.shape[1] < result.shape[1]:
+        result[:, -1] = data.energy
+
+
+def _span(plan: Plan, start: int, stop: int) -> tuple[int, int]:
+    """From which sample to which some frames reach."""
+    low = plan.first + start * plan.hop_length
+    return low, low + (stop - start - 1) * plan.hop_length + plan.frame_length
+
+
+# Sums in one order, whatever the number of frames; numpy's own change theirs with the shape.
+
+
+def _sum(values: np.ndarray) -> np.ndarray:
+    """Sum of each row."""
+    total = np.zeros(len(values), values.dtype)
+    for column in values.T:
+        total += column
+    return total
+
+
+def _product(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``values @ matrix``, of which the zeros count as not there."""
+    result = np.zeros((len(values), matrix.shape[1]), values.dtype)
+    weights = matrix.astype(values.dtype)
+    for k, column in enumerate(values.T):
+        there = weights[k].nonzero()[0]
+        result[:, there] += column[:, None] * weights[k, there]
+    return result
+
+
+@cache
+def _kernels(plan: Plan) -> Any:
+    return None

@@ -1,0 +1,113 @@
+"""All that settings and a sample rate determine, worked out once: lengths, window, filters, columns."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from features.cepstrum import cepstral_matrix
+from features.framing import first_sample, window
+from features.mel import mel_filterbank
+from features.settings import FeatureSettings
+
+
+@dataclass(frozen=True, eq=False)  # one per settings: compared, and hashed, by identity
+class Plan:
+    """What the computation of features needs.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        The settings.
+    sample_rate : int
+        In Hz.
+    frame_length, hop_length, n_fft : int
+        In samples.
+    first : int
+        Where frame 0 begins: at the signal's beginning (0), or before it.
+    window : ndarray (frame_length,), float64
+        By what a frame is multiplied.
+    bank : ndarray (n_bands, 1 + n_fft // 2), float64, or None
+        From bins to mel bands. None, where the bins are the bands.
+    columns : ndarray (n_bands + 1, n_static), float64, or None
+        From the bands' logarithms, with that of the energy behind them, to a frame's columns. None, where
+        these are the bands.
+    """
+
+    settings: FeatureSettings
+    sample_rate: int
+    frame_length: int
+    hop_length: int
+    n_fft: int
+    first: int
+    window: np.ndarray
+    bank: np.ndarray | None
+    columns: np.ndarray | None
+
+    @property
+    def n_bands(self) -> int:
+        """How many bands, or bins, there are."""
+        return 1 + self.n_fft // 2 if self.bank is None else len(self.bank)
+
+    @property
+    def n_static(self) -> int:
+        """How many columns there are before deltas."""
+        return self.n_bands if self.columns is None else self.columns.shape[1]
+
+    @property
+    def in_one_pass(self) -> bool:
+        """Whether a frame's columns depend on that frame alone."""
+        return self.settings.log != "pcen" and self.limit is None
+
+    @property
+    def limit(self) -> float | None:
+        """`top_db`, where it has a meaning."""
+        return self.settings.top_db if self.settings.log == "db" else None
+
+
+@lru_cache(maxsize=32)
+def plan(settings: FeatureSettings, sample_rate: int) -> Plan:
+    """Work out what settings mean at a sample rate.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        The settings.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    Plan
+        Its arrays are read-only, as everybody shares them.
+
+    Raises
+    ------
+    FeatureError
+        If the settings do not fit the sample rate.
+    """
+    frame_length, hop_length, n_fft = settings.sizes(sample_rate)
+    bank = None if settings.kind == "log-spectrogram" else mel_filterbank(settings, sample_rate)
+    columns = _columns(settings, 1 + n_fft // 2 if bank is None else len(bank))
+    weights = window(settings, frame_length)
+    for array in (weights, bank, columns):
+        if array is not None:
+            array.flags.writeable = False
+    first = first_sample(settings, sample_rate)
+    return Plan(settings, sample_rate, frame_length, hop_length, n_fft, first, weights, bank, columns)
+
+
+def _columns(settings: FeatureSettings, n_bands: int) -> np.ndarray | None:
+    """Make the matrix of `Plan.columns`."""
+    with_energy = settings.energy != "none"
+    if settings.kind != "mfcc" and not with_energy:
+        return None
+    energy = np.zeros((n_bands + 1, 1))
+    energy[-1] = 1
+    rest = np.zeros((n_bands + 1, n_bands if settings.kind != "mfcc" else settings.n_mfcc))
+    rest[:-1] = cepstral_matrix(settings) if settings.kind == "mfcc" else np.eye(n_bands)
+    level = energy
+    if settings.kind == "mfcc":
+        level, rest = (energy if with_energy else rest[:, :1]), rest[:, 1:]
+    order = {"first": [level, rest], "last": [rest, level], "dropped": [rest]}[settings.level]
+    return np.concatenate(order, axis=1)
