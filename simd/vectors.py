@@ -38,6 +38,21 @@ COEFFICIENTS = {
     ),
 }
 
+# (2 atanh(s) / s - 2) / s**2 as a polynomial in s**2, for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1): likewise,
+# at 3 and at 7 points.
+LOG_COEFFICIENTS = {
+    4: (0.6666668503957586, 0.3998878056602198, 0.2957994939197279),
+    8: (
+        0.666666666666667,
+        0.39999999999899505,
+        0.28571428625975487,
+        0.2222221113479508,
+        0.18182889125261723,
+        0.15331721600556042,
+        0.14616449685043406,
+    ),
+}
+
 
 class Kind:
     """A kind of number and its vectors.
@@ -125,7 +140,7 @@ class Vector:
         ----------
         x : Vector
             What is compared. No comparison is true of NaN.
-        comparison : {"<", ">"}
+        comparison : {"<", ">", "=="}
             With the bound.
         bound : float
             See there.
@@ -259,6 +274,65 @@ def exp(x: Vector) -> Vector:
     low, high = (-87.0, 88.0) if x.kind.n_bytes == 4 else (-708.0, 709.0)
     power, expm1 = _power_and_expm1(x)
     return fma(power, expm1, power).unless(x, "<", low, 0.0).unless(x, ">", high, math.inf)
+
+
+def log(x: Vector) -> Vector:
+    """Compute the natural logarithm, by ``n ln(2) + 2 atanh(s)`` with ``s = (m - 1) / (m + 1)``.
+
+    Parameters
+    ----------
+    x : Vector
+        Numbers.
+
+    Returns
+    -------
+    Vector
+        Within 1 unit in the last place; -inf for 0, NaN for what is negative.
+    """
+    kind, builder = x.kind, x.builder
+    mantissa, least = (23, 2.0**-126) if kind.n_bytes == 4 else (52, 2.0**-1022)
+    # A number too small to be a normal one is made one first.
+    small = builder.fcmp_ordered("<", x.value, kind.constant(least))
+    normal = builder.select(small, (x * 2.0**mantissa).value, x.value)
+    # x = 2**n m with sqrt(1/2) <= m < sqrt(2), by the bits: those of sqrt(1/2) count as where m begins.
+    def integer(value: int) -> ir.Constant:
+        return ir.Constant(kind.integers, [value] * kind.lanes)
+
+    begin = int(np.array(math.sqrt(0.5), kind.dtype).view(f"i{kind.n_bytes}"))
+    offset = builder.sub(builder.bitcast(normal, kind.integers), integer(begin))
+    n_bits = builder.ashr(offset, integer(mantissa))
+    m_bits = builder.add(builder.and_(offset, integer((1 << mantissa) - 1)), integer(begin))
+    n = x._make(builder.sitofp(n_bits, kind.vector))
+    n = n - x._make(builder.select(small, kind.constant(float(mantissa)), kind.constant(0.0)))
+    f = x._make(builder.bitcast(m_bits, kind.vector)) - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    p: Number = LOG_COEFFICIENTS[kind.n_bytes][-1]
+    for coefficient in reversed(LOG_COEFFICIENTS[kind.n_bytes][:-1]):
+        p = fma(z, p, coefficient)
+    half = f * f * 0.5
+    high = math.floor(math.log(2) * 2.0 ** (mantissa // 2)) / 2.0 ** (mantissa // 2)  # n * high is exact
+    # ln(1 + f) = f - (half - s (half + R)) with R = z p: the large terms last.
+    low = fma(n, float(_LN2 - Decimal(high)), s * (half + z * p))
+    result = fma(n, high, f - (half - low)) + (x - x)  # which makes NaN of NaN
+    result = result.unless(x, "==", 0.0, -math.inf).unless(x, "<", 0.0, math.nan)
+    return result.unless(x, "==", math.inf, math.inf)
+
+
+def sqrt(x: Vector) -> Vector:
+    """Compute the square root.
+
+    Parameters
+    ----------
+    x : Vector
+        Numbers.
+
+    Returns
+    -------
+    Vector
+        Rounded once; NaN for what is negative.
+    """
+    return x._make(call(x.builder, f"llvm.sqrt.{x.kind.suffix}", x.kind.vector, [x.value]))
 
 
 def sigmoid(z: Vector) -> Vector:
