@@ -10,6 +10,18 @@
 """
 
 from features.audio import AUDIO_SUFFIXES, audio_sample_rate, check_samples, read_audio, resample
+from features.augmentation import (
+    Augmentation,
+    add_noise,
+    change_speed,
+    coloured_noise,
+    draw_vtln_warp,
+    gain,
+    mix,
+    mixup_weight,
+    spec_augment,
+    time_shift,
+)
 from features.cepstrum import dct_matrix
 from features.dynamics import deltas, normalise_clip, regression, stack_frames
 from features.errors import AudioError, FeatureError
@@ -21,15 +33,23 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "PRESETS",
     "AudioError",
+    "Augmentation",
     "FeatureError",
     "FeatureSettings",
+    "add_noise",
     "audio_sample_rate",
+    "change_speed",
     "check_samples",
+    "coloured_noise",
     "dct_matrix",
     "deltas",
+    "draw_vtln_warp",
+    "gain",
     "hz_to_mel",
     "mel_filterbank",
     "mel_to_hz",
+    "mix",
+    "mixup_weight",
     "normalise_clip",
     "preset",
     "read_audio",
@@ -37,5 +57,7 @@ __all__ = [
     "resample",
     "settings_from_dict",
     "settings_to_dict",
+    "spec_augment",
     "stack_frames",
+    "time_shift",
 ]

@@ -318,7 +318,7 @@ def static_frames(
     """
     n = plan.n_static if plan.in_one_pass else plan.n_bands + (plan.settings.energy != "none")
     result = np.empty((stop - start, n), signal.dtype)
-    kernels = _kernels(plan)
+    kernels = kernels_for(plan)
     compute = _plain_frames if kernels is None else kernels.extract
 
     def work(low: int, high: int) -> None:
@@ -379,10 +379,22 @@ def finished(plan: Plan, static: np.ndarray) -> np.ndarray:
         if settings.log == "pcen":
             bands = logarithm.Pcen(settings, plan.hop_length / plan.sample_rate)(bands)
         bands = logarithm.limit_range(bands, plan.limit)
-        data = Frames(columns(plan, Frames(bands, static[:, n] if static.shape[1] > n else None)))
+        data = Frames(_arranged(plan, Frames(bands, static[:, n] if static.shape[1] > n else None)))
     for stage in STAGES[-3:]:
         data = stage.compute(plan, data)
     return data.values
+
+
+def _arranged(plan: Plan, data: Frames) -> np.ndarray:
+    """Do what `columns` does, by the kernels where there are any."""
+    kernels = kernels_for(plan)
+    if plan.columns is None or kernels is None:
+        return columns(plan, data)
+    energy = [] if data.energy is None else [data.energy[:, None]]
+    values = np.ascontiguousarray(np.concatenate([data.values, *energy], axis=1) if energy else data.values)
+    result = np.empty((len(values), plan.n_static), values.dtype)
+    kernels.arrange(plan, values, result)
+    return result
 
 
 def _plain_frames(plan: Plan, stretch: np.ndarray, result: np.ndarray) -> None:
@@ -424,6 +436,24 @@ def _product(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return result
 
 
+def kernels_for(plan: Plan) -> Any:
+    """Find the kernels, if they compute what a plan says.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+
+    Returns
+    -------
+    module or None
+        `features.kernels.frames`.
+    """
+    kernels = _kernels()
+    return kernels if kernels is not None and kernels.is_for_kernels(plan) else None
+
+
 @cache
-def _kernels(plan: Plan) -> Any:
-    return None
+def _kernels() -> Any:
+    """Import the kernels when they are first needed: numba takes its time. None, if it is not there."""
+    return load_kernels("features.kernels.frames", "features")
