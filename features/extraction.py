@@ -8,7 +8,6 @@ Letters: N samples, T frames.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from features.audio import check_samples
 from features.plan import Plan, plan
 from features.settings import FeatureSettings
 from features.spectrum import spectrum
+from simd.loading import load_kernels
 
 BLOCK = 1024  # frames that are computed at a time: their samples stay in the cache
 
@@ -436,6 +436,12 @@ def _product(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return result
 
 
+def warm_up() -> None:
+    """Compile the kernels, so that nobody has to wait for it later."""
+    for dtype in (np.float32, np.float64):
+        FeatureSettings()(np.zeros(1, dtype), 16_000)
+
+
 def kernels_for(plan: Plan) -> Any:
     """Find the kernels, if they compute what a plan says.
 
@@ -449,11 +455,5 @@ def kernels_for(plan: Plan) -> Any:
     module or None
         `features.kernels.frames`.
     """
-    kernels = _kernels()
+    kernels = load_kernels("features.kernels.frames", "features")
     return kernels if kernels is not None and kernels.is_for_kernels(plan) else None
-
-
-@cache
-def _kernels() -> Any:
-    """Import the kernels when they are first needed: numba takes its time. None, if it is not there."""
-    return load_kernels("features.kernels.frames", "features")

@@ -18,13 +18,13 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
 from lstm_scratch.engines import ENGINES, warm_up
-from lstm_scratch.errors import UserError, user_errors
+from lstm_scratch.errors import ThreadCountError, UserError
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
 from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.plots import CONFUSION, TRAINING, check_plots, plot_confusion, plot_training
-from lstm_scratch.sound import FeatureError, FeatureSettings
+from lstm_scratch.sound import FeatureError, FeatureSettings, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except user_errors(FeatureError) as error:
+    except (UserError, FeatureError, ThreadCountError) as error:
         message = str(error)
     except KeyboardInterrupt:
         message = "interrupted"
@@ -486,6 +486,7 @@ def _info(options: argparse.Namespace) -> None:
 def _warm_up(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     folder = warm_up()
+    warm_up_features()
     seconds = time.perf_counter() - start
     result = {"folder": folder, "seconds": seconds}
     _print(options, result, lambda: print(f"kernels compiled in {seconds:.1f} s, kept in {folder}"))

@@ -4,10 +4,7 @@ An engine has the two functions of `lstm.py`, and is told the variant too. What 
 itself, it hands over to `variants.py`.
 """
 
-import sys
-import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +14,10 @@ from lstm_scratch.errors import SettingError, UserError
 from lstm_scratch.lstm import LSTMCache, lstm_backward, lstm_forward, lstm_init
 from lstm_scratch.params import Params
 from lstm_scratch.variants import PLAIN, Variant, VariantCache, variant_backward, variant_forward
+from simd.loading import load_kernels
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 State = tuple[np.ndarray, np.ndarray]
-KERNELS = Path(__file__).parent / "kernels"  # their package, which is imported late
 
 
 class Engine(NamedTuple):
@@ -247,24 +244,9 @@ def _is_for_kernels(variant: Variant, params: Params, *inputs: np.ndarray) -> bo
     )
 
 
-@cache
 def _kernels() -> Any:
-    """Import the kernels when they are first needed: numba takes its time. None, if it is not there."""
-    try:
-        from numba import config
-
-        if config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run time
-            raise ImportError("NUMBA_DISABLE_JIT is set")
-        import lstm_scratch.kernels.engine as kernels
-        from simd.jit import cache_folder, is_compiled
-    except (ImportError, OSError) as error:  # missing, or broken
-        warnings.warn(f"no fast kernels, numpy computes instead: {error}", stacklevel=2)
-        return None
-    if not is_compiled(KERNELS):
-        folder = cache_folder(KERNELS)
-        kept = f"they are kept in {folder}" if folder else "in every process: ~/.cache is read-only"
-        print(f"lstm-scratch: compiling its kernels, which takes some seconds; {kept}", file=sys.stderr)
-    return kernels
+    """Import the kernels when they are first needed. None, if they do not work here."""
+    return load_kernels("lstm_scratch.kernels.engine", "the LSTM")
 
 
 def warm_up() -> str:
@@ -295,10 +277,10 @@ def warm_up() -> str:
         numba_single_step([params], PLAIN)(np.zeros(2, dtype), *np.zeros((2, 1, 3), dtype))  # type: ignore[misc]
     from simd.jit import cache_folder
 
-    folder = cache_folder(KERNELS)
+    folder = cache_folder(Path(kernels.__file__).parent)
     if folder is None:
         raise UserError("nothing can be written in ~/.cache; set XDG_CACHE_HOME to a folder where it can")
-    return str(folder)
+    return str(folder.parent)
 
 
 ENGINES = {

@@ -1,6 +1,16 @@
 """Mistakes that a user can mend: each message is one line that says what, where, and the fix."""
 
-import sys
+try:
+    from simd.errors import ThreadCountError
+except ImportError as error:  # a user's own simd.py, next to a script
+    import simd
+
+    raise ImportError(
+        f"'simd' is {simd.__file__}, which hides the package of that name that lstm_scratch needs; "
+        "rename that file, or run from another folder"
+    ) from error
+
+__all__ = ["DataError", "ModelFileError", "NotFittedError", "SettingError", "ThreadCountError", "UserError"]
 
 
 class UserError(ValueError):
@@ -21,21 +31,3 @@ class ModelFileError(UserError):
 
 class NotFittedError(UserError, AttributeError):
     """A classifier that was asked to predict before it was trained."""
-
-
-def user_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """List the errors to catch where a mistake of the user's ends in one line.
-
-    Parameters
-    ----------
-    *others : type
-        What is caught beside.
-
-    Returns
-    -------
-    tuple of type
-        `UserError`, the others, and what `simd` raises for a wrong number of threads. To import that would
-        take numba; but nobody can have raised it where nobody has imported it.
-    """
-    of_threads = getattr(sys.modules.get("simd.threads"), "ThreadCountError", None)
-    return (UserError, *others) if of_threads is None else (UserError, *others, of_threads)

@@ -23,6 +23,7 @@ from features import (
     settings_from_dict,
     settings_to_dict,
 )
+from features.extraction import warm_up as warm_up_features
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -35,4 +36,5 @@ __all__ = [
     "resample",
     "settings_from_dict",
     "settings_to_dict",
+    "warm_up_features",
 ]

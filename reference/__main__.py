@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_scratch.engines import ENGINES
-from lstm_scratch.errors import user_errors
+from lstm_scratch.errors import ThreadCountError, UserError
 from lstm_scratch.sound import FeatureError
 from reference.golden_vectors import FOLDER, read, worst_error
 from reference.parity import GRADIENTS, VALUES, draw_torch_case, errors
@@ -75,7 +75,7 @@ def main() -> int:
     try:  # first, as something may be wrong with the recordings
         if options.recordings is not None:
             training = {engine: worst_difference(options.recordings, UPDATES, engine) for engine in ENGINES}
-    except user_errors(FeatureError, OSError) as error:
+    except (UserError, ThreadCountError, FeatureError, OSError) as error:
         print(f"python -m reference: error: {error}", file=sys.stderr)
         return 1
     rows = [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm_scratch.checks import check_number
-from lstm_scratch.errors import SettingError, UserError, user_errors
+from lstm_scratch.errors import SettingError, ThreadCountError, UserError
 from lstm_scratch.layers.stack import LSTM
 from reference.cases import draw_case
 from reference.gradcheck import LABELS, MAX_ENTRIES, Loss, Method, allowed, check_gradients
@@ -86,7 +86,7 @@ def gradcheck_file(target: str, **settings: Any) -> dict[str, Any]:
             case (loss, Mapping() as arrays, Mapping() as grads) if callable(loss):
                 return gradcheck(target, loss, arrays, grads, **settings)
         raise UserError("has to return (loss, arrays, grads): a function and two dicts of arrays")
-    except user_errors() as error:
+    except (UserError, ThreadCountError) as error:
         raise UserError(f"{target}: {error}") from error
     except (Exception, SystemExit) as error:  # theirs: the message names the line
         frames = traceback.extract_tb(error.__traceback__)

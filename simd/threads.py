@@ -22,16 +22,13 @@ from llvmlite import ir
 
 from simd.cpu import IS_X86
 from simd.emitter import Emitter, operation
+from simd.errors import ThreadCountError
 from simd.jit import jit
 from simd.vectors import call
 
 VARIABLE = "LSTM_SCRATCH_NUM_THREADS"
 WORTH_A_THREAD = 20_000_000  # operations; of fewer, waking another thread costs more than it gains
 TURNS = 10_000  # of looking out: a quarter of a millisecond or so, where the CPU knows how to pause
-
-
-class ThreadCountError(ValueError):
-    """A number of threads that is none. Its message is one line that names where the number is from."""
 
 
 def _define_look_out(e: Emitter, arguments: list[Any]) -> None:

@@ -294,6 +294,7 @@ def log(x: Vector) -> Vector:
     # A number too small to be a normal one is made one first.
     small = builder.fcmp_ordered("<", x.value, kind.constant(least))
     normal = builder.select(small, (x * 2.0**mantissa).value, x.value)
+
     # x = 2**n m with sqrt(1/2) <= m < sqrt(2), by the bits: those of sqrt(1/2) count as where m begins.
     def integer(value: int) -> ir.Constant:
         return ir.Constant(kind.integers, [value] * kind.lanes)

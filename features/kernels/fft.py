@@ -1,16 +1,17 @@
-"""The Fourier transform of real frames, a register's lanes full of frames at a time.
+"""The Fourier transform of real frames: a register's lanes full of frames at a time.
 
-Row n of the data holds sample n of L frames, one in each lane; so all lanes do the same, and what comes out for a
-frame does not depend on its neighbours. Samples 2n and 2n + 1 count as the real and imaginary part of
-a complex number z[n], which halves the transform's length: M = n_fft / 2.
+Row n of the data holds sample n of L frames, one in each lane; so all lanes do the same, and what comes out
+for a frame does not depend on its neighbours. Samples 2n and 2n + 1 count as the real and imaginary part of a
+complex number z[n], which halves the transform's length: M = n_fft / 2.
 
-That transform is done in place, by decimation in frequency: a pass of radix r cuts each block of r * m numbers
-into r of m, of which the p-th holds the frequencies that leave p when divided by r. Its frequencies
-stand in the order of their reversed digits; `positions` says where. Last, the spectrum of the real frame is taken from
-pairs of them, as power.
+That transform is done in place, by decimation in frequency: a pass of radix r cuts each block of r * m
+numbers into r of m, of which the p-th holds the frequencies that leave p when divided by r. In the end they
+stand in the order of their reversed digits; `positions` says where. The spectrum of the real frame is taken
+from pairs of them, as power.
 
-J. W. Cooley and J. W. Tukey, Mathematics of Computation 19 (1965) 297; W. M. Gentleman and G. Sande, AFIPS 29
-(1966) 563; real input: J. W. Cooley, P. A. W. Lewis and P. D. Welch, Journal of Sound and Vibration 12 (1970) 315.
+J. W. Cooley and J. W. Tukey, Mathematics of Computation 19 (1965) 297. W. M. Gentleman and G. Sande, AFIPS
+Conference Proceedings 29 (1966) 563. Real input: J. W. Cooley, P. A. W. Lewis and P. D. Welch, Journal of
+Sound and Vibration 12 (1970) 315.
 """
 
 import math
@@ -135,7 +136,12 @@ def butterfly(x: list[Complex]) -> list[Complex]:
         return [_add(x[0], x[1]), _sub(x[0], x[1])]
     if len(x) == 4:
         even, odd = butterfly([x[0], x[2]]), butterfly([x[1], x[3]])
-        return [_add(even[0], odd[0]), _sub_i(even[1], odd[1]), _sub(even[0], odd[0]), _add_i(even[1], odd[1])]
+        return [
+            _add(even[0], odd[0]),
+            _sub_i(even[1], odd[1]),
+            _sub(even[0], odd[0]),
+            _add_i(even[1], odd[1]),
+        ]
     # Of odd length: numbers q and r - q have the same cosines and opposite sines.
     r = len(x)
     pairs = [(q, _add(x[q], x[r - q]), _sub(x[q], x[r - q])) for q in range(1, (r + 1) // 2)]

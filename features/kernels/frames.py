@@ -7,6 +7,7 @@ Letters: L lanes, T frames, M = n_fft / 2.
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from simd.cpu import lanes
 from simd.emitter import I64, Emitter, operation
 from simd.jit import jit
 from simd.moves import transpose
+from simd.threads import in_parts, thread_count
 from simd.vectors import Vector, fma, log, sqrt
 
 # What is where in `table`. AT_...: where something begins, in `table` (the first four) or in `numbers`.
@@ -35,7 +37,7 @@ RAW, WINDOWED, SPECTRAL = 1, 2, 3
 
 
 def _define_rows(name: str, write: Any) -> Any:
-    """Make an operation on rows of vectors: ``write(e, rows, n, others)``, with ``rows(k)`` the address of one."""
+    """Make an operation on n rows of vectors; ``row(k)`` is the address of one."""
 
     def define(e: Emitter, arguments: list[Any]) -> None:
         data, n, *others = arguments
@@ -327,7 +329,7 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
         kept.append(array)
 
     def put_sparse(at_places: int, at_weights: int, matrix: np.ndarray) -> None:
-        """A matrix from rows to columns: of each column, from its first weight to its last."""
+        """Put a matrix: of each column, from its first weight to its last."""
         there = [column.nonzero()[0] for column in matrix.T]
         first = np.array([rows[0] if len(rows) else 0 for rows in there])
         count = np.array([rows[-1] - rows[0] + 1 if len(rows) else 0 for rows in there])
@@ -365,7 +367,7 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
 
 
 def _floors(least: float, kind: str) -> tuple[float, float]:
-    """What is the least there is, and what a zero becomes."""
+    """Tell what the least is, and what a zero becomes."""
     return (least, 0.0) if kind == "less" else (-math.inf, least)
 
 
@@ -401,3 +403,18 @@ def arrange(plan: Plan, values: np.ndarray, result: np.ndarray) -> None:
     tables = _tables(plan, values.dtype, True)
     with Scratch(values.dtype, (tables.n_rows * tables.lanes,)) as (scratch,):
         _arrange(values, tables.numbers, tables.table, scratch, result, tables.lanes)
+
+
+def in_threads(work: Callable[[int, int], None], n: int, num_threads: int | None) -> None:
+    """Do n blocks of frames, in threads.
+
+    Parameters
+    ----------
+    work : callable
+        ``work(low, high)`` does the blocks low .. high.
+    n : int
+        How many.
+    num_threads : int or None
+        As of `FeatureSettings.__call__`.
+    """
+    in_parts(work, np.ones(n), min(n, thread_count(num_threads)))
