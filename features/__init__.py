@@ -28,6 +28,7 @@ from features.errors import AudioError, FeatureError
 from features.mel import hz_to_mel, mel_filterbank, mel_to_hz
 from features.presets import PRESETS, preset
 from features.settings import FeatureSettings, settings_from_dict, settings_to_dict
+from features.stream import FeatureStream
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -36,6 +37,7 @@ __all__ = [
     "Augmentation",
     "FeatureError",
     "FeatureSettings",
+    "FeatureStream",
     "add_noise",
     "audio_sample_rate",
     "change_speed",

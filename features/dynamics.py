@@ -27,6 +27,8 @@ def append_deltas(frames: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     ndarray (T, F * (1 + delta_order))
         The features, and behind them their deltas.
     """
+    if len(frames) == 0:
+        return np.zeros((0, frames.shape[1] * (1 + settings.delta_order)), frames.dtype)
     columns = [frames]
     for order in range(1, settings.delta_order + 1):
         if settings.delta_kind == "regression":

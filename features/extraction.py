@@ -8,6 +8,7 @@ Letters: N samples, T frames.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,7 +89,12 @@ def _bands(plan: Plan, data: Frames) -> Frames:
 
 
 def _logarithm(plan: Plan, data: Frames) -> Frames:
-    bands = logarithm.logarithm(data.values, plan.settings)
+    return _adapted(plan, data._replace(values=logarithm.logarithm(data.values, plan.settings)))
+
+
+def _adapted(plan: Plan, data: Frames) -> Frames:
+    """Do to the bands what needs other frames."""
+    bands = data.values
     if plan.settings.log == "pcen":
         bands = logarithm.Pcen(plan.settings, plan.hop_length / plan.sample_rate)(bands)
     return data._replace(values=logarithm.limit_range(bands, plan.limit))
@@ -292,7 +298,7 @@ def conditioned(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     """
     rng = framing.dither(settings)
     noise = None if rng is None else framing.draw_dither(rng, len(samples), settings, samples.dtype)
-    return framing.condition(samples, settings, noise=noise)
+    return framing.emphasise(framing.scale(samples, settings, noise), settings)
 
 
 def static_frames(
@@ -316,8 +322,7 @@ def static_frames(
     ndarray (stop - start, n)
         Columns, where the plan is in one pass; else the bands, and the energy behind them if there is one.
     """
-    n = plan.n_static if plan.in_one_pass else plan.n_bands + (plan.settings.energy != "none")
-    result = np.empty((stop - start, n), signal.dtype)
+    result = np.empty((stop - start, n_computed(plan)), signal.dtype)
     kernels = kernels_for(plan)
     compute = _plain_frames if kernels is None else kernels.extract
 
@@ -357,6 +362,61 @@ def columns(plan: Plan, data: Frames) -> np.ndarray:
     return _product(np.concatenate([data.values, data.energy[:, None]], axis=1), plan.columns)
 
 
+def frame_computer(plan: Plan, dtype: np.dtype) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Set up what computes some frames again and again.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    dtype : dtype
+        Of the signal.
+
+    Returns
+    -------
+    callable
+        ``compute(stretch, result)`` computes the frames that begin with a stretch of conditioned signal, as
+        many as the result has rows: as of `static_frames`.
+    """
+    kernels = kernels_for(plan)
+    return partial(_plain_frames, plan) if kernels is None else kernels.Extractor(plan, dtype)
+
+
+def n_computed(plan: Plan) -> int:
+    """Count the columns of `static_frames`.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+
+    Returns
+    -------
+    int
+        Those of a frame, where the plan is in one pass; else the bands, and the energy if there is one.
+    """
+    return plan.n_static if plan.in_one_pass else plan.n_bands + (plan.settings.energy != "none")
+
+
+def separated(plan: Plan, values: np.ndarray) -> Frames:
+    """Tell bands from the energy behind them.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do, not in one pass.
+    values : ndarray (T, n)
+        As of `static_frames`.
+
+    Returns
+    -------
+    Frames
+        Bands, and energy if there is one.
+    """
+    n = plan.n_bands
+    return Frames(values[:, :n], values[:, n] if values.shape[1] > n else None)
+
+
 def finished(plan: Plan, static: np.ndarray) -> np.ndarray:
     """Do what needs more than one frame.
 
@@ -374,19 +434,28 @@ def finished(plan: Plan, static: np.ndarray) -> np.ndarray:
     """
     data = Frames(static)
     if not plan.in_one_pass:
-        n, settings = plan.n_bands, plan.settings
-        bands = static[:, :n]
-        if settings.log == "pcen":
-            bands = logarithm.Pcen(settings, plan.hop_length / plan.sample_rate)(bands)
-        bands = logarithm.limit_range(bands, plan.limit)
-        data = Frames(_arranged(plan, Frames(bands, static[:, n] if static.shape[1] > n else None)))
+        data = _adapted(plan, separated(plan, static))
+        data = Frames(arranged(plan, data))
     for stage in STAGES[-3:]:
         data = stage.compute(plan, data)
     return data.values
 
 
-def _arranged(plan: Plan, data: Frames) -> np.ndarray:
-    """Do what `columns` does, by the kernels where there are any."""
+def arranged(plan: Plan, data: Frames) -> np.ndarray:
+    """Do what `columns` does, by kernels where there are any.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    data : Frames
+        As of `columns`.
+
+    Returns
+    -------
+    ndarray (T, n_static)
+        The columns.
+    """
     kernels = kernels_for(plan)
     if plan.columns is None or kernels is None:
         return columns(plan, data)

@@ -13,38 +13,49 @@ from features.settings import FeatureSettings
 PADDING: dict[str, Any] = {"mirrored": "symmetric", "pad-end": "constant"}  # of the others: their pad_mode
 
 
-def condition(
-    samples: np.ndarray,
-    settings: FeatureSettings,
-    before: float | None = None,
-    noise: np.ndarray | None = None,
-) -> np.ndarray:
-    """Do what is done to the signal as a whole: scale, add noise, emphasise high frequencies.
+def scale(samples: np.ndarray, settings: FeatureSettings, noise: np.ndarray | None = None) -> np.ndarray:
+    """Bring samples to the scale of the settings' origin, and add dither.
 
     Parameters
     ----------
-    samples : ndarray (N,), floating
+    samples : ndarray (n,), floating
         The signal, or a piece of it.
     settings : FeatureSettings
-        `sample_scale`, and `pre_emphasis` where it is of the signal.
-    before : float, optional
-        The sample before the first, scaled and with its noise. None: there is none.
-    noise : ndarray (N,), optional
-        Dither, scaled.
+        `sample_scale`.
+    noise : ndarray (n,), optional
+        Dither, of that scale.
 
     Returns
     -------
-    ndarray (N,)
-        The signal, in the same dtype; the same array where nothing is to be done.
+    ndarray (n,)
+        In the same dtype; the same array where nothing is to be done.
     """
     if settings.sample_scale != 1:
         samples = samples * samples.dtype.type(settings.sample_scale)
-    if noise is not None:
-        samples = samples + noise
-    if settings.pre_emphasis and settings.pre_emphasis_of == "signal" and len(samples):
-        previous = np.concatenate([[0 if before is None else before], samples[:-1]]).astype(samples.dtype)
-        samples = samples - samples.dtype.type(settings.pre_emphasis) * previous
-    return samples
+    return samples if noise is None else samples + noise
+
+
+def emphasise(samples: np.ndarray, settings: FeatureSettings, before: float | None = None) -> np.ndarray:
+    """Emphasise high frequencies, where that is done over the signal.
+
+    Parameters
+    ----------
+    samples : ndarray (n,), floating
+        The scaled signal, or a piece of it.
+    settings : FeatureSettings
+        `pre_emphasis`, `pre_emphasis_of`.
+    before : float, optional
+        The sample before the first. None: there is none.
+
+    Returns
+    -------
+    ndarray (n,)
+        In the same dtype; the same array where nothing is to be done.
+    """
+    if settings.pre_emphasis == 0 or settings.pre_emphasis_of == "frame" or len(samples) == 0:
+        return samples
+    previous = np.concatenate([[0 if before is None else before], samples[:-1]]).astype(samples.dtype)
+    return np.asarray(samples - samples.dtype.type(settings.pre_emphasis) * previous)
 
 
 def dither(settings: FeatureSettings) -> np.random.Generator | None:

@@ -15,11 +15,11 @@ import numpy as np
 
 from features.kernels import fft
 from features.plan import Plan
-from simd.buffers import Scratch
+from simd.buffers import Scratch, empty
 from simd.cpu import lanes
 from simd.emitter import I64, Emitter, operation
 from simd.jit import jit
-from simd.moves import transpose
+from simd.moves import copy, transpose
 from simd.threads import in_parts, thread_count
 from simd.vectors import Vector, fma, log, sqrt
 
@@ -162,28 +162,28 @@ _last_2, _last_3, _last_4, _last_5 = fft.last_2, fft.last_3, fft.last_4, fft.las
 
 
 @jit
-def _spread(source, first, n, target, L):
-    """Put n rows of source, from the first on, into the lanes of target: n columns, and zeros beside them."""
-    length = source.shape[1]
-    if n == L:
+def _spread(source, first, target, spare, L):
+    """Put L rows of source, from the first on, into the lanes of target; where there are fewer, these."""
+    T, length = source.shape
+    if T >= L:
         transpose(source[first : first + L], target[:length], L)
         return
-    for k in range(length):
-        for lane in range(n):
-            target[k, lane] = source[first + lane, k]
-        for lane in range(n, L):
-            target[k, lane] = 0
+    copy(
+        source, spare[:T], L
+    )  # rows first, as lanes that are stored one by one cannot be loaded at once soon
+    transpose(spare, target[:length], L)
 
 
 @jit
-def _gather(source, n, target, first, L):
-    """Put n lanes of source into the rows of target, from the first on."""
-    if n == L:
+def _gather(source, target, first, L):
+    """Put the lanes of source into the rows of target, from the first on, as far as there are any."""
+    T = target.shape[0]
+    if T >= L:
         transpose(source, target[first : first + L], L)
         return
-    for lane in range(n):
+    for lane in range(T):
         for k in range(source.shape[0]):
-            target[first + lane, k] = source[k, lane]
+            target[lane, k] = source[k, lane]
 
 
 @jit
@@ -237,9 +237,13 @@ def _extract(stretch, numbers, table, scratch, result, L):
     else:
         made = rows[first_band:][: n_bands + (kind != 0)]
     frames = np.lib.stride_tricks.as_strided(stretch, (n_frames, length), (table[HOP_LENGTH] * S, S))
-    for t in range(0, n_frames, L):
-        n = min(L, n_frames - t)
-        _spread(frames, t, n, rows, L)
+    beyond = (spare - rows.ctypes.data) // row + 1
+    for_few = rows[beyond : beyond + length].reshape(L, length)
+    for group in range(0, n_frames, L):
+        t = max(
+            0, min(group, n_frames - L)
+        )  # the last group is a whole one, too: frames done again are the same
+        _spread(frames, t, rows, for_few, L)
         rows[length:n_fft] = 0
         if table[REMOVE_DC]:
             _sum_rows(scratch, (frame, length, spare))
@@ -269,7 +273,7 @@ def _extract(stretch, numbers, table, scratch, result, L):
         if table[N_COLUMNS]:
             weights, given = at + table[AT_COLUMN_WEIGHTS] * S, places + table[AT_COLUMNS] * 8
             _weighted_sums(scratch, (bands, table[N_COLUMNS], given, weights, columns))
-        _gather(made, n, result, t, L)
+        _gather(made, result, t, L)
 
 
 @jit
@@ -280,11 +284,12 @@ def _arrange(values, numbers, table, scratch, result, L):
     made = rows[values.shape[1] :][:n_columns]
     weights = numbers.ctypes.data + table[AT_COLUMN_WEIGHTS] * S
     given = table.ctypes.data + table[AT_COLUMNS] * 8
-    for t in range(0, result.shape[0], L):
-        n = min(L, result.shape[0] - t)
-        _spread(values, t, n, rows, L)
+    for_few = rows[values.shape[1] + n_columns :][: values.shape[1]].reshape(L, values.shape[1])
+    for group in range(0, result.shape[0], L):
+        t = max(0, min(group, result.shape[0] - L))
+        _spread(values, t, rows, for_few, L)
         _weighted_sums(scratch, (rows.ctypes.data, n_columns, given, weights, made.ctypes.data))
-        _gather(made, n, result, t, L)
+        _gather(made, result, t, L)
 
 
 class _Tables(NamedTuple):
@@ -362,13 +367,42 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
     scalars = [1 / plan.frame_length, settings.pre_emphasis, quarter]
     scalars += [settings.log_offset, *floors[0], per_ln, 0.0, *floors[1], 1.0]
     put(AT_SCALARS, np.array(scalars))
-    n_rows = plan.n_fft + n_bins + 1 + plan.n_bands + 1 + plan.n_static + 1
+    n_rows = plan.n_fft + n_bins + 1 + plan.n_bands + 1 + plan.n_static + 1 + max(plan.frame_length, n_bins)
     return _Tables(np.concatenate(numbers).astype(dtype), np.concatenate(integers), n_rows, lanes(dtype))
 
 
 def _floors(least: float, kind: str) -> tuple[float, float]:
     """Tell what the least is, and what a zero becomes."""
     return (least, 0.0) if kind == "less" else (-math.inf, least)
+
+
+class Extractor:
+    """Computes frames, in memory of its own: for one who does so again and again.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    dtype : dtype
+        Of the signal: float32 or float64.
+    """
+
+    def __init__(self, plan: Plan, dtype: np.dtype) -> None:
+        self.tables = _tables(plan, np.dtype(dtype), plan.in_one_pass)
+        (self.scratch,) = empty(np.dtype(dtype), (self.tables.n_rows * self.tables.lanes,))
+
+    def __call__(self, stretch: np.ndarray, result: np.ndarray) -> None:
+        """Compute frames, as `extract` does.
+
+        Parameters
+        ----------
+        stretch : ndarray (n,)
+            Signal.
+        result : ndarray (T, n)
+            Is written.
+        """
+        numbers, table, _, lanes = self.tables
+        _extract(stretch, numbers, table, self.scratch, result, lanes)
 
 
 def extract(plan: Plan, stretch: np.ndarray, result: np.ndarray) -> None:

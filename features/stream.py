@@ -1,0 +1,215 @@
+"""Features live: fed with chunks of any size, the same bits as for the whole recording at once.
+
+Letters: n samples of a chunk, k frames, F features.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from features import dynamics, framing, logarithm
+from features.audio import check_samples
+from features.errors import FeatureError
+from features.extraction import BLOCK, Frames, arranged, frame_computer, n_computed, separated
+from features.plan import plan
+from features.settings import FeatureSettings
+
+
+class FeatureStream:
+    """Turns sound into features while it comes in.
+
+    What it returns, put together, is what the settings return for the whole recording, bit for bit. Its
+    memory is some frames, however long it runs.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        How sound becomes features.
+    sample_rate : int
+        Of the sound, in Hz.
+    dtype : dtype, default float32
+        In which to compute: float32 or float64.
+
+    Attributes
+    ----------
+    n_features : int
+        F.
+    delay : int
+        How many frames late a frame comes, as deltas look ahead.
+
+    Raises
+    ------
+    FeatureError
+        If a setting needs the whole recording (the message names what does not), or does not fit the rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from features import FeatureSettings, FeatureStream
+    >>> stream = FeatureStream(FeatureSettings(framing="whole-frames", top_db=None), sample_rate=8000)
+    >>> chunk = np.zeros(300, np.float32)
+    >>> [len(stream.push(chunk)) for _ in range(3)], len(stream.finish())
+    ([2, 4, 3], 0)
+    """
+
+    def __init__(self, settings: FeatureSettings, sample_rate: int, dtype: Any = np.float32) -> None:
+        _check_streamable(settings)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise FeatureError(f"features are computed in float32 or float64, not {self.dtype}")
+        self.n_features = settings.n_features(sample_rate)
+        self.delay = _Lookahead(settings).delay
+        self._plan = plan(settings, sample_rate)
+        self._compute = frame_computer(self._plan, self.dtype)
+        self._frame_alone = self._plan.in_one_pass and not (
+            settings.delta_order or settings.sliding_normalisation != "none" or settings.stack > 1
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with another recording."""
+        settings, plan = self._plan.settings, self._plan
+        self._n_samples = self._n_frames = 0
+        self._rng = framing.dither(settings)
+        self._last: float | None = None  # sample, scaled and with its noise
+        # The signal from the next frame's beginning on; and how many samples are to come before that.
+        self._signal = np.zeros(-plan.first if settings.pad_mode == "constant" else 0, self.dtype)
+        self._skip = 0
+        self._edge = self.dtype.type(0)  # what is beyond the end
+        self._pcen = logarithm.Pcen(settings, plan.hop_length / plan.sample_rate)
+        self._lookahead, self._sliding = _Lookahead(settings), dynamics.Sliding(settings)
+        self._unstacked: np.ndarray | None = None
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Take in a chunk of sound.
+
+        Parameters
+        ----------
+        samples : array (n,), floating
+            The next samples, full scale 1; there may be none.
+
+        Returns
+        -------
+        ndarray (k, F)
+            The frames that are complete now.
+
+        Raises
+        ------
+        AudioError
+            If the samples are no mono sound. The stream then is as it was before.
+        """
+        settings, samples = self._plan.settings, np.asarray(samples)
+        if samples.shape == (0,):
+            return self._finished(self._static(self._signal[:0]))
+        samples = check_samples(samples, full_scale=settings.sample_scale != 1).astype(self.dtype, copy=False)
+        noise = None
+        if self._rng is not None:
+            noise = framing.draw_dither(self._rng, len(samples), settings, self.dtype)
+        scaled = framing.scale(samples, settings, noise)
+        signal = framing.emphasise(scaled, settings, self._last)
+        if settings.pad_mode == "edge":
+            if self._n_samples == 0:
+                self._signal = np.full(-self._plan.first, signal[0])
+            self._edge = signal[-1]
+        self._last = scaled[-1]
+        self._n_samples += len(samples)
+        return self._finished(self._static(signal))
+
+    def finish(self) -> np.ndarray:
+        """Take note that the recording is over, and begin anew.
+
+        Returns
+        -------
+        ndarray (k, F)
+            The frames still to come: those that reach beyond the end, and what deltas and stacking held back.
+        """
+        plan, n_frames = self._plan, 0
+        if self._n_samples:
+            n_frames = framing.count_frames(self._n_samples, plan.settings, plan.sample_rate)
+        missing = n_frames - self._n_frames
+        beyond = 0
+        if missing > 0:
+            wanted = self._skip + (missing - 1) * plan.hop_length + plan.frame_length
+            beyond = max(0, wanted - len(self._signal))
+        rest = self._finished(self._static(np.full(beyond, self._edge)), last=True)
+        self.reset()
+        return rest
+
+    def _static(self, signal: np.ndarray) -> np.ndarray:
+        """Compute the frames that are complete with some more signal."""
+        plan, self._signal = self._plan, np.concatenate([self._signal, signal])
+        passed = min(self._skip, len(self._signal))
+        self._skip -= passed
+        frames_end = len(self._signal) - passed
+        k = max(0, 1 + (frames_end - plan.frame_length) // plan.hop_length)
+        result = np.empty((k, n_computed(plan)), self.dtype)
+        for t in range(0, k, BLOCK):
+            self._compute(self._signal[passed + t * plan.hop_length :], result[t : t + BLOCK])
+        passed += k * plan.hop_length
+        self._skip += max(0, passed - len(self._signal))
+        self._signal = self._signal[passed:].copy()  # and let go of the rest
+        self._n_frames += k
+        return result
+
+    def _finished(self, frames: np.ndarray, last: bool = False) -> np.ndarray:
+        """Do what needs more than one frame."""
+        if self._frame_alone:
+            return frames
+        plan = self._plan
+        if not plan.in_one_pass:
+            bands, energy = separated(plan, frames)
+            frames = arranged(plan, Frames(self._pcen(bands), energy))
+        frames = self._sliding(self._lookahead(frames, last))
+        count = plan.settings.stack
+        if count == 1:
+            return frames
+        if self._unstacked is not None:
+            frames = np.concatenate([self._unstacked, frames])
+        whole = len(frames) if last else len(frames) // count * count
+        self._unstacked = frames[whole:]
+        return np.ascontiguousarray(dynamics.stack_frames(frames[:whole], count))
+
+
+class _Lookahead:
+    """Deltas of frames of which the next are still to come.
+
+    It holds back the frames whose deltas would change, and keeps those before them that their deltas need.
+    """
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        half = settings.delta_width // 2
+        self.settings = settings
+        self.delay = 0
+        if settings.delta_order:
+            self.delay = half * (settings.delta_order if settings.delta_kind == "regression" else 1)
+        self.frames: np.ndarray | None = None
+        self.n_done = 0  # of these
+
+    def __call__(self, frames: np.ndarray, last: bool) -> np.ndarray:
+        if self.settings.delta_order == 0:
+            return frames
+        if self.frames is not None:
+            frames = np.concatenate([self.frames, frames])
+        end = len(frames)
+        if not last:  # the first fit takes in so many
+            end = max(0, end - self.delay) if end >= self.settings.delta_width else 0
+        done = dynamics.append_deltas(frames, self.settings)[self.n_done : end]
+        passed = max(0, end - self.delay - 1)
+        self.frames, self.n_done = frames[passed:], max(end, self.n_done) - passed
+        return done
+
+
+def _check_streamable(settings: FeatureSettings) -> None:
+    """Refuse what needs the whole recording."""
+    instead = None
+    if settings.log == "db" and settings.top_db is not None:
+        instead = f"top_db={settings.top_db:g}", "pass top_db=None"
+    elif settings.clip_normalisation != "none":
+        kind = settings.clip_normalisation
+        instead = f"clip_normalisation={kind!r}", f"use sliding_normalisation={kind!r}"
+    elif settings.framing == "mirrored":
+        instead = "framing='mirrored'", "use framing='whole-frames'"
+    elif settings.pad_mode == "reflect":
+        instead = "pad_mode='reflect'", "use pad_mode='constant', or framing='whole-frames'"
+    if instead:
+        raise FeatureError(f"{instead[0]} needs the whole recording, which a stream has not; {instead[1]}")
