@@ -9,7 +9,14 @@
 (98, 13)
 """
 
-from features.audio import AUDIO_SUFFIXES, audio_sample_rate, check_samples, read_audio, resample
+from features.audio import (
+    AUDIO_SUFFIXES,
+    audio_sample_rate,
+    check_samples,
+    read_audio,
+    read_audio_blocks,
+    resample,
+)
 from features.augmentation import (
     Augmentation,
     add_noise,
@@ -28,7 +35,7 @@ from features.errors import AudioError, FeatureError
 from features.mel import hz_to_mel, mel_filterbank, mel_to_hz
 from features.presets import PRESETS, preset
 from features.settings import FeatureSettings, settings_from_dict, settings_to_dict
-from features.stream import FeatureStream
+from features.stream import FeatureStream, stream_file
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -55,11 +62,13 @@ __all__ = [
     "normalise_clip",
     "preset",
     "read_audio",
+    "read_audio_blocks",
     "regression",
     "resample",
     "settings_from_dict",
     "settings_to_dict",
     "spec_augment",
     "stack_frames",
+    "stream_file",
     "time_shift",
 ]

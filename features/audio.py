@@ -7,6 +7,8 @@ import math
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -67,6 +69,58 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
     AudioError
         If the file is missing, empty, truncated, no audio, or holds NaN or infinite samples.
     """
+    with _opened(path) as file:
+        native_rate, channels = file.samplerate, file.read(dtype="float32", always_2d=True)
+        _check_whole(path, file, len(channels))
+    samples = check_samples(_mono(channels), name=str(path))
+    if sample_rate is not None:
+        samples = resample(samples, native_rate, sample_rate)
+    return samples, sample_rate or native_rate
+
+
+def read_audio_blocks(
+    path: str | os.PathLike[str], sample_rate: int | None = None, block_s: float = 60.0
+) -> Iterator[np.ndarray]:
+    """Read a recording as mono samples, a block at a time: for what is too long to have in memory.
+
+    Put together, the blocks are what `read_audio` returns, bit for bit.
+
+    Parameters
+    ----------
+    path : path
+        A file that libsndfile reads.
+    sample_rate : int, optional
+        The rate wanted, in Hz. By default the file's own.
+    block_s : float, default 60
+        Length of a block in seconds. The last is shorter.
+
+    Yields
+    ------
+    ndarray (n,), float32
+        The next samples.
+
+    Raises
+    ------
+    AudioError
+        As of `read_audio`, as soon as it shows.
+    """
+    if not 0 < block_s < math.inf:
+        raise AudioError(f"a block is a positive number of seconds, not {block_s!r}")
+    with _opened(path) as file:
+        resampler = _Resampler(file.samplerate, sample_rate or file.samplerate)
+        n = 0
+        for channels in file.blocks(
+            max(1, round(block_s * file.samplerate)), dtype="float32", always_2d=True
+        ):
+            n += len(channels)
+            yield from resampler(check_samples(_mono(channels), name=str(path)))
+        _check_whole(path, file, n)
+        yield from resampler(np.zeros(0, np.float32), last=True)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+    """Open a recording, and turn what may go wrong into one line."""
     path = Path(path)
     if not path.is_file():
         raise AudioError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}")
@@ -74,8 +128,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
         raise AudioError(f"{path}: the file is empty (0 bytes); record or copy it again")
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
-            native_rate, promised, header = file.samplerate, file.frames, file.extra_info
-            channels = file.read(dtype="float32", always_2d=True)
+            yield file
     except TypeError:  # soundfile takes any .raw for headerless
         raise AudioError(
             f"{path}: not a readable recording (no header tells its sample rate); convert or remove it"
@@ -83,16 +136,20 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise AudioError(f"{path}: not a readable recording ({reason}); convert or remove it") from None
-    if len(channels) < promised or _cut_short(path, header):
+
+
+def _check_whole(path: str | os.PathLike[str], file: soundfile.SoundFile, n_read: int) -> None:
+    """Refuse a file that ends before its header says."""
+    if n_read < file.frames or _cut_short(Path(path), file.extra_info):
         raise AudioError(f"{path}: truncated, its header promises more sound than is there; copy it again")
-    if len(channels) == 0:
+    if n_read == 0:
         raise AudioError(f"{path}: holds no samples; record it again or remove it")
+
+
+def _mono(channels: np.ndarray) -> np.ndarray:
+    """Average the channels."""
     with np.errstate(invalid="ignore"):  # opposed infinities
-        mono = channels.mean(axis=1, dtype=np.float32)
-    samples = check_samples(mono, name=str(path))
-    if sample_rate is not None:
-        samples = resample(samples, native_rate, sample_rate)
-    return samples, sample_rate or native_rate
+        return np.asarray(channels.mean(axis=1, dtype=np.float32))
 
 
 def audio_sample_rate(path: str | os.PathLike[str]) -> int:
@@ -162,12 +219,13 @@ def check_samples(samples: np.ndarray, name: str = "samples", full_scale: bool =
     if samples.dtype != np.float64:
         with np.errstate(over="ignore"):
             samples = samples.astype(np.float32, copy=False)
-    for n in range(0, len(samples), CHECK_BLOCK):
-        # Mostly a sum of squares tells at once that all is well. NaN is the largest and the smallest.
-        block = samples[n : n + CHECK_BLOCK]
-        if not block.dot(block) < SUSPICIOUS**2 and not max(block.max(), -block.min()) < SUSPICIOUS:
-            _check_values(samples, name, full_scale)
-            break
+    with np.errstate(over="ignore", invalid="ignore"):
+        for n in range(0, len(samples), CHECK_BLOCK):
+            # Mostly a sum of squares tells at once that all is well. NaN is the largest and the smallest.
+            block = samples[n : n + CHECK_BLOCK]
+            if not block.dot(block) < SUSPICIOUS**2 and not max(block.max(), -block.min()) < SUSPICIOUS:
+                _check_values(samples, name, full_scale)
+                break
     return samples
 
 
@@ -188,7 +246,7 @@ def _check_values(samples: np.ndarray, name: str, full_scale: bool) -> None:
     message = f"{name}: a sample of {loudest:.6g}, but full scale is 1; 16-bit integers: divide by 32768"
     if full_scale:
         raise AudioError(f"{message} (the settings multiply by it again)")
-    warnings.warn(message, stacklevel=4)
+    warnings.warn(message, stacklevel=5)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -233,6 +291,35 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
     taps = _low_pass(max(up, down)).astype(samples.dtype)
     return np.asarray(resample_poly(samples, up, down, window=taps))
+
+
+class _Resampler:
+    """Resampling of a recording that comes in blocks: `resample` of blocks with what is around them."""
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        self.rates = from_hz, to_hz
+        divisor = math.gcd(*self.rates)
+        self.up, self.down = to_hz // divisor, from_hz // divisor
+        # A sample depends on so many on either side; in whole periods, so that the filter's phases stay.
+        reach = 0 if from_hz == to_hz else len(_low_pass(max(self.up, self.down))) // (2 * self.up) + 1
+        self.around = -(-reach // self.down) * self.down
+        self.samples = np.zeros(0, np.float32)
+        self.before = 0  # of them are there for what is behind them
+
+    def __call__(self, block: np.ndarray, last: bool = False) -> Iterator[np.ndarray]:
+        """Take in a block; give what can be told by now, if there is any."""
+        if self.rates[0] == self.rates[1]:
+            if len(block):
+                yield block
+            return
+        self.samples = np.concatenate([self.samples, block])
+        ready = len(self.samples) if last else (len(self.samples) - self.around) // self.down * self.down
+        if ready > self.before:
+            new = resample(self.samples[: ready + self.around], *self.rates)
+            end = len(new) if last else ready // self.down * self.up
+            yield new[self.before // self.down * self.up : end]
+            passed = max(0, ready - self.around)
+            self.samples, self.before = self.samples[passed:].copy(), ready - passed
 
 
 @lru_cache(maxsize=8)

@@ -3,12 +3,14 @@
 Letters: n samples of a chunk, k frames, F features.
 """
 
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from features import dynamics, framing, logarithm
-from features.audio import check_samples
+from features.audio import SUSPICIOUS, audio_sample_rate, check_samples, read_audio_blocks
 from features.errors import FeatureError
 from features.extraction import BLOCK, Frames, arranged, frame_computer, n_computed, separated
 from features.plan import plan
@@ -64,6 +66,13 @@ class FeatureStream:
         self._frame_alone = self._plan.in_one_pass and not (
             settings.delta_order or settings.sliding_normalisation != "none" or settings.stack > 1
         )
+        of_the_signal = settings.dither or settings.pre_emphasis_of == "signal" or settings.pad_mode == "edge"
+        in_order = self._plan.hop_length <= self._plan.frame_length
+        # A hop in one call, where there is nothing to do but to compute frames: for live use.
+        self._feed: Callable[..., bool] | None = None
+        if self._frame_alone and in_order and not of_the_signal:
+            self._feed = getattr(self._compute, "feed", None)
+        self._buffer = np.empty(self._plan.frame_length + 2 * self._plan.hop_length, self.dtype)
         self.reset()
 
     def reset(self) -> None:
@@ -72,9 +81,11 @@ class FeatureStream:
         self._n_samples = self._n_frames = 0
         self._rng = framing.dither(settings)
         self._last: float | None = None  # sample, scaled and with its noise
-        # The signal from the next frame's beginning on; and how many samples are to come before that.
-        self._signal = np.zeros(-plan.first if settings.pad_mode == "constant" else 0, self.dtype)
-        self._skip = 0
+        # The buffer begins with the signal from the next frame's beginning on: so many samples are there, or
+        # so many are still to come before it.
+        self._there = self._skip = 0
+        if settings.pad_mode == "constant":
+            self._keep(np.zeros(-plan.first, self.dtype))
         self._edge = self.dtype.type(0)  # what is beyond the end
         self._pcen = logarithm.Pcen(settings, plan.hop_length / plan.sample_rate)
         self._lookahead, self._sliding = _Lookahead(settings), dynamics.Sliding(settings)
@@ -98,9 +109,14 @@ class FeatureStream:
         AudioError
             If the samples are no mono sound. The stream then is as it was before.
         """
-        settings, samples = self._plan.settings, np.asarray(samples)
+        samples = np.asarray(samples)
+        if self._feed is not None and samples.dtype == self.dtype and samples.flags.c_contiguous:
+            features = self._fed(samples, self._feed)
+            if features is not None:
+                return features
+        settings = self._plan.settings
         if samples.shape == (0,):
-            return self._finished(self._static(self._signal[:0]))
+            return self._finished(self._static(samples.astype(self.dtype)))
         samples = check_samples(samples, full_scale=settings.sample_scale != 1).astype(self.dtype, copy=False)
         noise = None
         if self._rng is not None:
@@ -109,7 +125,7 @@ class FeatureStream:
         signal = framing.emphasise(scaled, settings, self._last)
         if settings.pad_mode == "edge":
             if self._n_samples == 0:
-                self._signal = np.full(-self._plan.first, signal[0])
+                self._keep(np.full(-self._plan.first, signal[0]))
             self._edge = signal[-1]
         self._last = scaled[-1]
         self._n_samples += len(samples)
@@ -130,26 +146,48 @@ class FeatureStream:
         beyond = 0
         if missing > 0:
             wanted = self._skip + (missing - 1) * plan.hop_length + plan.frame_length
-            beyond = max(0, wanted - len(self._signal))
+            beyond = max(0, wanted - self._there)
         rest = self._finished(self._static(np.full(beyond, self._edge)), last=True)
         self.reset()
         return rest
 
     def _static(self, signal: np.ndarray) -> np.ndarray:
         """Compute the frames that are complete with some more signal."""
-        plan, self._signal = self._plan, np.concatenate([self._signal, signal])
-        passed = min(self._skip, len(self._signal))
-        self._skip -= passed
-        frames_end = len(self._signal) - passed
-        k = max(0, 1 + (frames_end - plan.frame_length) // plan.hop_length)
+        plan, signal = self._plan, np.concatenate([self._buffer[: self._there], signal])
+        passed = min(self._skip, len(signal))
+        k = self._n_complete(len(signal) - passed)
         result = np.empty((k, n_computed(plan)), self.dtype)
         for t in range(0, k, BLOCK):
-            self._compute(self._signal[passed + t * plan.hop_length :], result[t : t + BLOCK])
-        passed += k * plan.hop_length
-        self._skip += max(0, passed - len(self._signal))
-        self._signal = self._signal[passed:].copy()  # and let go of the rest
+            self._compute(signal[passed + t * plan.hop_length :], result[t : t + BLOCK])
+        self._skip += max(0, k * plan.hop_length - (len(signal) - passed)) - passed
+        self._keep(signal[passed + k * plan.hop_length :])
         self._n_frames += k
         return result
+
+    def _fed(self, samples: np.ndarray, feed: Callable[..., bool]) -> np.ndarray | None:
+        """Do all that `push` has to do in one call; None, if it has more to do."""
+        if samples.ndim != 1 or not 0 < len(samples) <= len(self._buffer) - self._there:
+            return None
+        there = self._there + len(samples)
+        k = self._n_complete(there)
+        result = np.empty((k, self.n_features), self.dtype)
+        if not feed(samples, SUSPICIOUS, self._buffer, self._there, result):
+            return None
+        self._there = there - k * self._plan.hop_length
+        self._n_samples += len(samples)
+        self._n_frames += k
+        return result
+
+    def _n_complete(self, n_samples: int) -> int:
+        """Count the frames within some samples."""
+        return max(0, 1 + (n_samples - self._plan.frame_length) // self._plan.hop_length)
+
+    def _keep(self, signal: np.ndarray) -> None:
+        """Keep the signal from the next frame's beginning on."""
+        if len(signal) > len(self._buffer):
+            self._buffer = np.empty(2 * len(signal), self.dtype)
+        self._buffer[: len(signal)] = signal
+        self._there = len(signal)
 
     def _finished(self, frames: np.ndarray, last: bool = False) -> np.ndarray:
         """Do what needs more than one frame."""
@@ -168,6 +206,41 @@ class FeatureStream:
         whole = len(frames) if last else len(frames) // count * count
         self._unstacked = frames[whole:]
         return np.ascontiguousarray(dynamics.stack_frames(frames[:whole], count))
+
+
+def stream_file(
+    path: str | os.PathLike[str],
+    settings: FeatureSettings,
+    sample_rate: int | None = None,
+    block_s: float = 60.0,
+) -> Iterator[np.ndarray]:
+    """Compute the features of a recording that is too long to have in memory.
+
+    Parameters
+    ----------
+    path : path
+        A file that libsndfile reads.
+    settings : FeatureSettings
+        How sound becomes features: none that needs the whole recording.
+    sample_rate : int, optional
+        To which rate, in Hz, the sound is brought. By default the file's own.
+    block_s : float, default 60
+        How much sound is read at a time, in seconds.
+
+    Yields
+    ------
+    ndarray (k, F), float32
+        The features of the next frames.
+
+    Raises
+    ------
+    FeatureError
+        As of `FeatureStream` and `read_audio`.
+    """
+    stream = FeatureStream(settings, sample_rate or audio_sample_rate(path))
+    for samples in read_audio_blocks(path, sample_rate, block_s):
+        yield stream.push(samples)
+    yield stream.finish()
 
 
 class _Lookahead:

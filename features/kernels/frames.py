@@ -277,6 +277,23 @@ def _extract(stretch, numbers, table, scratch, result, L):
 
 
 @jit
+def _feed(samples, scale, loudest, signal, n, numbers, table, scratch, result, L):
+    """Append samples to the n of a signal, compute frames, drop what is behind; False if too loud, or NaN."""
+    quiet = True
+    for k in range(len(samples)):
+        quiet &= abs(samples[k]) < loudest
+        signal[n + k] = samples[k] * scale
+    if not quiet:
+        return False
+    if len(result):
+        _extract(signal, numbers, table, scratch, result, L)
+        passed = len(result) * table[HOP_LENGTH]
+        for k in range(n + len(samples) - passed):
+            signal[k] = signal[k + passed]
+    return True
+
+
+@jit
 def _arrange(values, numbers, table, scratch, result, L):
     """Compute the columns from bands, and energy behind them."""
     S, n_columns = values.itemsize, table[N_COLUMNS]
@@ -389,6 +406,7 @@ class Extractor:
 
     def __init__(self, plan: Plan, dtype: np.dtype) -> None:
         self.tables = _tables(plan, np.dtype(dtype), plan.in_one_pass)
+        self.scale = np.dtype(dtype).type(plan.settings.sample_scale)
         (self.scratch,) = empty(np.dtype(dtype), (self.tables.n_rows * self.tables.lanes,))
 
     def __call__(self, stretch: np.ndarray, result: np.ndarray) -> None:
@@ -403,6 +421,36 @@ class Extractor:
         """
         numbers, table, _, lanes = self.tables
         _extract(stretch, numbers, table, self.scratch, result, lanes)
+
+    def feed(
+        self, samples: np.ndarray, loudest: float, signal: np.ndarray, n: int, result: np.ndarray
+    ) -> bool:
+        """Take in a few samples and compute frames, in one call: what is done for every hop of a live stream.
+
+        Parameters
+        ----------
+        samples : ndarray (m,)
+            Unscaled; the memory of one follows that of the other.
+        loudest : float
+            What no sample may reach.
+        signal : ndarray (n + m or more,)
+            Its first n are the signal from the next frame's beginning on. Is written: first the samples are
+            appended, then what is behind the frames is dropped.
+        n : int
+            See there.
+        result : ndarray (T, n_static)
+            Is written: as many frames as it has rows.
+
+        Returns
+        -------
+        bool
+            Whether it was done: not, if a sample is too loud or NaN.
+        """
+        numbers, table, _, lanes = self.tables
+        done: bool = _feed(
+            samples, self.scale, loudest, signal, n, numbers, table, self.scratch, result, lanes
+        )
+        return done
 
 
 def extract(plan: Plan, stretch: np.ndarray, result: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""exp, sigmoid and tanh of a register: coefficients fitted anew, and errors counted."""
+"""exp, sigmoid, tanh and log of a register: coefficients fitted anew, and errors counted."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +70,8 @@ BOUNDS = {
     "sigmoid": (2.5, {4: (-88, np.inf), 8: (-709, np.inf)}),
     "tanh": (2.5, {4: (-np.inf, np.inf), 8: (-np.inf, np.inf)}),
 }
+LOG = compiled(vectors.log)
+BOUNDS["log"] = (1.0, {4: (0, np.finfo(np.float32).max), 8: (0, np.finfo(np.float64).max)})
 # The unit in the last place of a float32 by its exponent's bits: below all normal numbers it stays the same.
 ULPS = 2.0 ** (np.maximum(np.arange(256), 1) - 150)
 
@@ -103,6 +105,22 @@ needs_long_double = pytest.mark.skipif(
 )
 
 
+def interpolated(places, values):
+    """Coefficients of the polynomial through some points, lowest power first."""
+    points = len(places)
+    # Newton's divided differences, then multiplied out.
+    differences = list(values)
+    for order in range(1, points):
+        for k in range(points - 1, order - 1, -1):
+            differences[k] = (differences[k] - differences[k - 1]) / (places[k] - places[k - order])
+    coefficients = [Fraction(0)] * points
+    for k in range(points - 1, -1, -1):
+        shifted = [Fraction(0), *coefficients[:-1]]
+        coefficients = [s - places[k] * c for s, c in zip(shifted, coefficients, strict=True)]
+        coefficients[0] += differences[k]
+    return coefficients
+
+
 @pytest.mark.parametrize(("n_bytes", "points"), [(4, 5), (8, 11)])
 def test_the_coefficients_are_those_of_the_polynomial_through_chebyshev_points(n_bytes, points):
     """Fitted in fractions: nothing is rounded but the points and the function's own series, at 1e-40."""
@@ -118,17 +136,7 @@ def test_the_coefficients_are_those_of_the_polynomial_through_chebyshev_points(n
             total, term = total + term, term * r / k
         return total
 
-    # Newton's divided differences, then multiplied out.
-    differences = [wanted(r) for r in places]
-    for order in range(1, points):
-        for k in range(points - 1, order - 1, -1):
-            differences[k] = (differences[k] - differences[k - 1]) / (places[k] - places[k - order])
-    coefficients = [Fraction(0)] * points
-    for k in range(points - 1, -1, -1):
-        shifted = [Fraction(0), *coefficients[:-1]]
-        coefficients = [s - places[k] * c for s, c in zip(shifted, coefficients, strict=True)]
-        coefficients[0] += differences[k]
-
+    coefficients = interpolated(places, [wanted(r) for r in places])
     ours = vectors.COEFFICIENTS[n_bytes]
     assert len(ours) == points
     # What counts is the polynomial: each term may be off by a part of the rounding of exp(r) itself.
@@ -281,3 +289,85 @@ def test_a_fused_product_is_rounded_once():
     x = np.full(64, 1 + 2.0**-30)
     np.testing.assert_array_equal(compiled(lambda x: vectors.fma(x, x, -1.0))(x), 2.0**-29 + 2.0**-60)
     np.testing.assert_array_equal(compiled(lambda x: x * x - 1.0)(x), 2.0**-29)
+
+
+# The logarithm, which is of positive numbers
+
+
+@pytest.mark.parametrize(("n_bytes", "points"), [(4, 3), (8, 7)])
+def test_the_logarithms_coefficients_are_those_of_the_polynomial_through_chebyshev_points(n_bytes, points):
+    root = Fraction(141421356237309504880168872420969807857, 10**38)
+    end = ((root - 1) / (root + 1)) ** 2  # z = s**2 lies between 0 and this
+    places = [
+        end / 2 * (1 + Fraction(float(np.cos(np.pi * (2 * k + 1) / (2 * points)))).limit_denominator(10**12))
+        for k in range(points)
+    ]
+
+    def wanted(z):  # (2 atanh(s) / s - 2) / z
+        return sum(Fraction(2, 2 * k + 3) * z**k for k in range(30))
+
+    ours = vectors.LOG_COEFFICIENTS[n_bytes]
+    unit = {4: 2.0**-24, 8: 2.0**-53}[n_bytes]
+    for k, (mine, fitted) in enumerate(zip(ours, interpolated(places, map(wanted, places)), strict=True)):
+        assert abs(Fraction(mine) - fitted) * end ** (k + 1) < unit / 16, k
+    for z in np.linspace(0, float(end), 301):
+        value = sum(Fraction(c) * Fraction(z) ** k for k, c in enumerate(ours))
+        assert abs(value - wanted(Fraction(z))) * Fraction(z) < unit * 0.1
+
+
+def test_the_logarithm_in_float32_is_within_its_bound_on_a_dense_sample():
+    patterns = [np.arange(1, 0x7F800000, 509, dtype=np.uint32)]
+    for edge in (1.0, np.sqrt(0.5), np.sqrt(2.0), 2.0, 1.2e-38):
+        around = int(np.float32(edge).view(np.uint32))
+        patterns.append(np.arange(around - 3000, around + 3000, dtype=np.uint32))
+    x = np.concatenate(patterns).view(np.float32)
+    worst, at = error_in_ulps("log", x, LOG(x))
+    assert BOUNDS["log"][0] / 2 < worst <= BOUNDS["log"][0], f"{worst} at {at!r}"
+
+
+@pytest.mark.long
+def test_the_logarithm_in_float32_is_within_its_bound_for_every_positive_number():
+    def chunk(first):
+        x = (
+            np.arange(first, min(first + 2**22, 0x7F800000), dtype=np.int64)
+            .astype(np.uint32)
+            .view(np.float32)
+        )
+        return error_in_ulps("log", x, LOG(x))
+
+    with ThreadPoolExecutor(2) as pool:
+        worst, at = max(pool.map(chunk, range(1, 0x7F800000, 2**22)))
+    assert BOUNDS["log"][0] / 2 < worst <= BOUNDS["log"][0], f"{worst} at {at!r}"
+
+
+@needs_long_double
+def test_the_logarithm_in_float64_is_within_its_bound_for_every_exponent():
+    rng = np.random.default_rng(0)
+    mantissas = rng.integers(1, 2**52, size=(2047, 150))
+    x = (mantissas | np.arange(2047)[:, None] << 52).ravel().view(np.float64)
+    x = np.concatenate([x, rng.uniform(0.5, 2, 300_000), 1 + rng.uniform(-1e-8, 1e-8, 10_000)])
+    worst, at = error_in_ulps("log", x, LOG(x))
+    assert BOUNDS["log"][0] / 2 < worst <= BOUNDS["log"][0], f"{worst} at {at!r}"
+
+
+@kinds
+def test_the_logarithm_of_zeros_infinities_and_what_is_negative(dtype):
+    x = np.array([0.0, -0.0, np.inf, 1.0, -1.0, -np.inf, np.nan, -np.finfo(dtype).smallest_subnormal], dtype)
+    nan = np.nan
+    np.testing.assert_array_equal(LOG(x), np.array([-np.inf, -np.inf, np.inf, 0, nan, nan, nan, nan], dtype))
+
+
+@kinds
+def test_a_numbers_logarithm_has_the_same_bits_in_every_lane(dtype):
+    numbers = np.random.default_rng(0).lognormal(sigma=9, size=50).astype(dtype)
+    together = LOG(np.repeat(numbers, 16)).reshape(50, 16)
+    np.testing.assert_array_equal(together, np.broadcast_to(together[:, :1], together.shape))
+    assert len(set(together[:, 0].tolist())) == 50
+
+
+@kinds
+def test_square_roots_are_numpys(dtype):
+    x = np.abs(np.random.default_rng(0).standard_normal(64)).astype(dtype)
+    x[:3] = 0, np.inf, np.finfo(dtype).tiny / 4
+    np.testing.assert_array_equal(compiled(vectors.sqrt)(x), np.sqrt(x))
+    assert np.isnan(compiled(vectors.sqrt)(-np.ones(64, dtype))).all()

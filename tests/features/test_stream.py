@@ -1,0 +1,200 @@
+"""A stream gives the same bits as the whole recording, whatever the chunks; and its state stays small."""
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features import AudioError, FeatureError, FeatureSettings, FeatureStream, preset, read_audio, stream_file
+from features.framing import count_frames
+
+RATE = 8000
+SOUND = np.random.default_rng(0).uniform(-1, 1, 4001).astype(np.float32)
+SOUND.flags.writeable = False
+
+STREAMABLE = {
+    "default": {},
+    "whole frames": {"framing": "whole-frames"},
+    "filled at the end": {"framing": "pad-end"},
+    "edges repeated": {"pad_mode": "edge"},
+    "odd n_fft": {"n_fft": 301},
+    "n_fft of a large prime": {"n_fft": 466, "energy": "windowed"},
+    "hop longer than the frame": {"hop_length": 350},
+    "that, filled at the end": {"hop_length": 350, "framing": "pad-end"},
+    "pcen": {"log": "pcen", "energy": "raw"},
+    "slopes": {"delta_order": 1},
+    "curvatures": {"delta_order": 2, "delta_width": 7},
+    "regression": {"delta_order": 2, "delta_kind": "regression", "delta_width": 5},
+    "sliding mean": {"sliding_normalisation": "mean", "sliding_frames": 6},
+    "sliding variance": {"sliding_normalisation": "mean-variance", "sliding_frames": 11, "delta_order": 1},
+    "stacked": {"stack": 3},
+    "all of it": {"stack": 4, "delta_order": 2, "sliding_normalisation": "mean", "log": "pcen"},
+    "dither": {"dither": 0.01, "dither_seed": 3},
+    "pre-emphasis of the signal": {"pre_emphasis": 0.9, "pre_emphasis_of": "signal"},
+    "scaled": {"sample_scale": 300.0, "pre_emphasis": 0.9, "remove_dc": True},
+    "log-spectrogram": {"kind": "log-spectrogram", "n_fft": 256},
+    "log-mel with energy": {"kind": "log-mel", "energy": "raw", "log": "ln"},
+}
+STREAMABLE = {name: FeatureSettings(**{"top_db": None} | changes) for name, changes in STREAMABLE.items()}
+STREAMABLE |= {name: preset(name) for name in ("htk", "kaldi", "python_speech_features")}
+streamable = pytest.mark.parametrize("features", STREAMABLE.values(), ids=STREAMABLE)
+
+
+def whole(features, sound):
+    """What the settings return for a recording; no frames, where it has none."""
+    if count_frames(len(sound), features, RATE) == 0:
+        return np.zeros((0, features.n_features(RATE)), sound.dtype)
+    return features(sound, RATE)
+
+
+def streamed(features, chunks, dtype=np.float32):
+    stream = FeatureStream(features, RATE, dtype)
+    return np.concatenate([*(stream.push(chunk) for chunk in chunks), stream.finish()])
+
+
+@streamable
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(
+    n_samples=st.integers(1, 2500),
+    sizes=st.lists(st.one_of(st.integers(0, 9), st.integers(60, 100), st.integers(0, 2500)), max_size=12),
+)
+def test_a_stream_gives_the_bits_of_the_whole_recording(features, n_samples, sizes):
+    sound = SOUND[:n_samples]
+    chunks = np.split(sound, np.cumsum(sizes))
+    result, wanted = streamed(features, chunks), whole(features, sound)
+    assert result.dtype == wanted.dtype
+    assert result.shape == wanted.shape
+    assert result.tobytes() == wanted.tobytes()
+
+
+@streamable
+def test_sample_by_sample_too(features):
+    sound = SOUND[:500]
+    assert streamed(features, sound[:, None]).tobytes() == whole(features, sound).tobytes()
+
+
+@streamable
+def test_in_float64_too(features):
+    sound = SOUND.astype(np.float64)
+    chunks = [*np.split(sound[:640], 8), sound[640:]]
+    assert streamed(features, chunks, np.float64).tobytes() == whole(features, sound).tobytes()
+
+
+@streamable
+def test_a_stream_begins_anew_after_its_end(features):
+    stream = FeatureStream(features, RATE)
+    stream.push(SOUND[::-1])
+    stream.finish()
+    assert np.concatenate([stream.push(SOUND), stream.finish()]).tobytes() == whole(features, SOUND).tobytes()
+    stream.push(SOUND[::-1])
+    stream.reset()
+    assert np.concatenate([stream.push(SOUND), stream.finish()]).tobytes() == whole(features, SOUND).tobytes()
+
+
+def test_the_end_of_nothing_is_nothing():
+    stream = FeatureStream(STREAMABLE["all of it"], RATE)
+    assert stream.push(np.zeros(0, np.float32)).shape == (0, stream.n_features)
+    assert stream.finish().shape == (0, stream.n_features)
+
+
+def test_a_frame_comes_as_soon_as_its_samples_are_there():
+    stream = FeatureStream(STREAMABLE["whole frames"], RATE)  # frames of 200 samples, every 80
+    counts = [len(stream.push(SOUND[n : n + 1])) for n in range(400)]
+    assert np.flatnonzero(counts).tolist() == [199, 279, 359]
+    assert sum(counts) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "delay"),
+    [("whole frames", 0), ("slopes", 4), ("curvatures", 3), ("regression", 4), ("sliding mean", 0)],
+)
+def test_deltas_delay_frames_by_what_they_look_ahead(name, delay):
+    stream = FeatureStream(STREAMABLE[name].change(framing="whole-frames"), RATE)
+    assert stream.delay == delay
+    n_frames = sum(len(stream.push(chunk)) for chunk in np.split(SOUND[:3960], 99))
+    assert n_frames == 48 - delay
+    assert len(stream.finish()) == delay
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"top_db=80 needs the whole recording, which a stream has not; pass top_db=None"),
+        (
+            {"top_db": None, "clip_normalisation": "mean-variance"},
+            "clip_normalisation='mean-variance' needs .*; use sliding_normalisation='mean-variance'",
+        ),
+        (
+            {"top_db": None, "pad_mode": "reflect"},
+            "pad_mode='reflect' .*; use pad_mode='constant', or framing=",
+        ),
+        ({"top_db": None, "framing": "mirrored"}, "framing='mirrored' .*; use framing='whole-frames'"),
+    ],
+)
+def test_what_needs_the_whole_recording_is_refused_with_its_counterpart(changes, message):
+    with pytest.raises(FeatureError, match=message):
+        FeatureStream(FeatureSettings(**changes), RATE)
+
+
+def test_other_numbers_than_floats_are_refused():
+    with pytest.raises(FeatureError, match="float32 or float64, not int16"):
+        FeatureStream(STREAMABLE["default"], RATE, np.int16)
+
+
+@pytest.mark.parametrize("name", ["whole frames", "stacked"])
+@pytest.mark.parametrize(
+    "bad", [np.float32([0.1, np.nan]), np.float32([np.inf]), np.zeros((2, 2)), np.int16([1])]
+)
+def test_bad_samples_are_refused_and_the_stream_goes_on(name, bad):
+    stream = FeatureStream(STREAMABLE[name], RATE)
+    before = stream.push(SOUND[:1234])
+    with pytest.raises(AudioError):
+        stream.push(bad)
+    after = stream.push(SOUND[1234:])
+    together = np.concatenate([before, after, stream.finish()])
+    assert together.tobytes() == whole(STREAMABLE[name], SOUND).tobytes()
+
+
+def test_samples_of_another_scale_are_noticed():
+    with pytest.warns(UserWarning, match="a sample of 200, but full scale is 1"):
+        FeatureStream(STREAMABLE["default"], RATE).push(np.full(90, 200, np.float32))
+    with pytest.raises(AudioError, match="the settings multiply"):
+        FeatureStream(STREAMABLE["kaldi"], RATE).push(np.full(90, 200, np.float32))
+
+
+@streamable
+def test_the_state_does_not_grow(features):
+    def n_bytes(stream):
+        holders = [stream, stream._lookahead, stream._sliding, stream._pcen]
+        arrays = [
+            value for holder in holders for value in vars(holder).values() if isinstance(value, np.ndarray)
+        ]
+        return sum((array if array.base is None else array.base).nbytes for array in arrays)
+
+    stream = FeatureStream(features, RATE)
+    sizes = []
+    for _ in range(160):
+        stream.push(SOUND[:777])
+        sizes.append(n_bytes(stream))
+    assert max(sizes[100:]) <= max(sizes[40:100])  # by 40, the sliding window is full
+
+
+def test_returned_frames_are_not_written_to_later():
+    stream = FeatureStream(STREAMABLE["default"], RATE)
+    first = stream.push(SOUND[:2000])
+    copy = first.copy()
+    stream.push(SOUND[2000:])
+    assert first.tobytes() == copy.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "block_s"), [(None, 0.05), (None, 60.0), (8000, 0.1), (22_050, 0.03)]
+)
+def test_a_file_in_blocks_gives_the_bits_of_the_whole_file(tmp_path, sample_rate, block_s):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, np.stack([SOUND, SOUND[::-1]], axis=1), 16_000, subtype="FLOAT")
+    features = STREAMABLE["curvatures"]
+    samples, rate = read_audio(path, sample_rate)
+    blocks = list(stream_file(path, features, sample_rate, block_s))
+    assert np.concatenate(blocks).tobytes() == features(samples, rate).tobytes()
