@@ -84,7 +84,7 @@ OPTIONAL = ("frame_ms", "hop_ms", "frame_length", "hop_length", "n_fft", "f_max_
 TWICE_TOLD = (("frame_ms", "frame_length"), ("hop_ms", "hop_length"))  # a duration, or samples
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FeatureSettings:
     """How sound becomes features. Calling it with ``(samples, sample_rate)`` gives them, of shape (T, F).
 
@@ -276,6 +276,10 @@ class FeatureSettings:
         self._check_each()
         self._check_together()
 
+    def __repr__(self) -> str:
+        changed = ", ".join(f"{name}={value!r}" for name, value in self.differing().items())
+        return f"FeatureSettings({changed})"
+
     def _check_each(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
@@ -328,6 +332,22 @@ class FeatureSettings:
             raise FeatureError(
                 f"pad_mode={self.pad_mode!r} is for centred frames, not for {self.framing}; leave it out"
             )
+
+    def differing(self, other: "FeatureSettings | None" = None) -> dict[str, Any]:
+        """Tell which settings differ.
+
+        Parameters
+        ----------
+        other : FeatureSettings, optional
+            From which. By default the defaults.
+
+        Returns
+        -------
+        dict
+            These settings by name, where they are not the other's.
+        """
+        than = FeatureSettings() if other is None else other
+        return {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(than, name)}
 
     def change(self, **changes: Any) -> Self:
         """Make the same settings but for some.

@@ -313,7 +313,9 @@ def _samples(recording: Any, n: int, features: FeatureSettings, sample_rate: int
         except ValueError:
             raise DataError(f"recording {n} is no array of samples, nor a path") from None
         is_features = array.ndim == 2 and array.shape[1] == features.n_features(sample_rate)
-        return f"array {n}", array if is_features else check_samples(array, f"array {n}")
+        if not is_features:
+            array = check_samples(array, f"array {n}").astype(np.float32, copy=False)
+        return f"array {n}", array
     samples, native = read_audio(recording)
     highest = features.f_max_hz or sample_rate / 2
     if native < 2 * highest:

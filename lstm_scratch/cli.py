@@ -473,10 +473,9 @@ def _info(options: argparse.Namespace) -> None:
         print(f"{options.model}: {about['estimator']}, {about['parameters']:,} parameters")
         print(f"sample rate: {about['sample_rate']} Hz")
         print(f"classes ({len(about['classes'])}): {', '.join(map(str, about['classes']))}")
-        for title, values in (
-            ("features", about["settings"].pop("features")),
-            ("settings", about["settings"]),
-        ):
+        features = about["settings"].pop("features")
+        changed = {"kind": features["kind"]} | classifier.features.differing()
+        for title, values in (("features", changed), ("settings", about["settings"])):
             print(f"{title}: {', '.join(f'{name}={value}' for name, value in values.items())}")
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
 
