@@ -21,6 +21,7 @@ from features.spectrum import spectrum
 from simd.loading import load_kernels
 
 BLOCK = 1024  # frames that are computed at a time: their samples stay in the cache
+WORTH_A_THREAD = 500  # frames; fewer are done sooner than a thread is woken
 
 
 class Frames(NamedTuple):
@@ -250,7 +251,10 @@ def extract(
     at_rate = plan(settings, sample_rate)
     signal = checked(samples, at_rate)
     n_frames = framing.count_frames(len(signal), settings, sample_rate)
-    static = static_frames(at_rate, conditioned(signal, settings), 0, n_frames, num_threads)
+    scaled = settings.dither > 0 or (settings.pre_emphasis > 0 and settings.pre_emphasis_of == "signal")
+    if scaled:
+        signal = conditioned(signal, settings)
+    static = static_frames(at_rate, signal, 0, n_frames, num_threads, scaled)
     return finished(at_rate, static)
 
 
@@ -302,7 +306,7 @@ def conditioned(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
 
 
 def static_frames(
-    plan: Plan, signal: np.ndarray, start: int, stop: int, num_threads: int | None = 1
+    plan: Plan, signal: np.ndarray, start: int, stop: int, num_threads: int | None = 1, scaled: bool = True
 ) -> np.ndarray:
     """Compute what depends on single frames alone, a block of them at a time.
 
@@ -316,6 +320,8 @@ def static_frames(
         From which frame to which.
     num_threads : int or None, default 1
         As of `FeatureSettings.__call__`.
+    scaled : bool, default True
+        Whether the signal is conditioned; or is only to be scaled, which is done block by block.
 
     Returns
     -------
@@ -323,20 +329,23 @@ def static_frames(
         Columns, where the plan is in one pass; else the bands, and the energy behind them if there is one.
     """
     result = np.empty((stop - start, n_computed(plan)), signal.dtype)
-    kernels = kernels_for(plan)
+    kernels, n_frames = kernels_for(plan), stop - start
     compute = _plain_frames if kernels is None else kernels.extract
+    threads = 1 if kernels is None or n_frames < WORTH_A_THREAD else kernels.thread_count(num_threads)
+    block = min(BLOCK, -(-n_frames // threads))
 
     def work(low: int, high: int) -> None:
-        for t in range(start + low * BLOCK, min(start + high * BLOCK, stop), BLOCK):
-            end = min(t + BLOCK, stop)
+        for t in range(start + low * block, min(start + high * block, stop), block):
+            end = min(t + block, stop)
             piece = framing.stretch(signal, *_span(plan, t, end), plan.settings)
+            piece = piece if scaled else framing.scale(piece, plan.settings)
             compute(plan, piece, result[t - start : end - start])
 
-    n_blocks = -(-(stop - start) // BLOCK)
-    if n_blocks < 2 or num_threads == 1 or kernels is None:
+    n_blocks = -(-n_frames // block)
+    if threads == 1:
         work(0, n_blocks)
     else:
-        kernels.in_threads(work, n_blocks, num_threads)
+        kernels.in_parts(work, np.ones(n_blocks), threads)
     return result
 
 

@@ -7,7 +7,6 @@ Letters: L lanes, T frames, M = n_fft / 2.
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +20,8 @@ from simd.emitter import I64, Emitter, operation
 from simd.jit import jit
 from simd.moves import copy, transpose
 from simd.threads import in_parts, thread_count
+
+__all__ = ["Extractor", "arrange", "extract", "in_parts", "is_for_kernels", "thread_count"]
 from simd.vectors import Vector, fma, log, sqrt
 
 # What is where in `table`. AT_...: where something begins, in `table` (the first four) or in `numbers`.
@@ -485,18 +486,3 @@ def arrange(plan: Plan, values: np.ndarray, result: np.ndarray) -> None:
     tables = _tables(plan, values.dtype, True)
     with Scratch(values.dtype, (tables.n_rows * tables.lanes,)) as (scratch,):
         _arrange(values, tables.numbers, tables.table, scratch, result, tables.lanes)
-
-
-def in_threads(work: Callable[[int, int], None], n: int, num_threads: int | None) -> None:
-    """Do n blocks of frames, in threads.
-
-    Parameters
-    ----------
-    work : callable
-        ``work(low, high)`` does the blocks low .. high.
-    n : int
-        How many.
-    num_threads : int or None
-        As of `FeatureSettings.__call__`.
-    """
-    in_parts(work, np.ones(n), min(n, thread_count(num_threads)))

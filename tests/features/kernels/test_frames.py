@@ -74,7 +74,7 @@ def test_a_frame_has_the_same_bits_alone_and_among_others(settings, dtype):
 
 
 def test_threads_change_no_bit(monkeypatch):
-    monkeypatch.setattr(extraction, "BLOCK", 5)
+    monkeypatch.setattr(extraction, "WORTH_A_THREAD", 2)
     for settings in (FeatureSettings(), preset("kaldi")):
         one = settings(SOUND, RATE, num_threads=1)
         for threads in (2, 3, None):
