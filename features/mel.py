@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from features.errors import FeatureError
-from features.settings import FeatureSettings
+from features.settings import FeatureSettings, check_sample_rate
 
 # Slaney's scale: linear below 1 kHz, logarithmic above.
 HZ_PER_LINEAR_MEL = 200.0 / 3.0
@@ -36,7 +36,7 @@ def hz_to_mel(hz: np.ndarray | float, scale: Scale = "slaney") -> np.ndarray:
     -----
     M. Slaney, "Auditory Toolbox, version 2", Interval Research technical report 1998-010.
     S. Young et al., "The HTK Book", version 3.4 (2006), section 5.4. Others write that scale as
-    ``2595 log10(1 + hz / 700)``, which differs by a factor of 1 + 9e-6: the same bands.
+    ``2595 log10(1 + hz / 700)``, which differs by a factor of 1 - 5e-6: the same bands.
     """
     hz = np.asarray(hz, dtype=np.float64)
     if scale == "htk":
@@ -91,6 +91,7 @@ def mel_filterbank(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
         If the edges do not fit the sample rate, or a band is so narrow that it holds no bin and
         that is not allowed.
     """
+    check_sample_rate(sample_rate)
     _, _, n_fft = settings.sizes(sample_rate)
     low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
     if not low < high <= sample_rate / 2:
@@ -112,8 +113,7 @@ def mel_filterbank(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
         left, centre, right, at = whole[:-2], whole[1:-1], whole[2:], np.arange(float(len(bins)))
     with np.errstate(divide="ignore", invalid="ignore"):  # where two edges are one, there is no such side
         rising, falling = (at - left) / (centre - left), (right - at) / (right - centre)
-    bank = np.where(at < centre, rising, falling) * ((at >= left) & (at < right))
-    bank[~np.isfinite(bank)] = 0
+    bank = np.where((at >= left) & (at < right), np.where(at < centre, rising, falling), 0)
     if settings.mel_float32:
         bank = _rounded(bank)  # before the norm and after it, as librosa does
     if settings.mel_norm == "slaney":

@@ -8,7 +8,7 @@ import numpy as np
 from features.cepstrum import cepstral_matrix
 from features.framing import first_sample, window
 from features.mel import mel_filterbank
-from features.settings import FeatureSettings
+from features.settings import FeatureSettings, check_sample_rate
 
 
 @dataclass(frozen=True, eq=False)  # one per settings: compared, and hashed, by identity
@@ -65,7 +65,7 @@ class Plan:
         return self.settings.top_db if self.settings.log == "db" else None
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32, typed=True)  # 16000.0 is not to be taken for 16000, which is accepted
 def plan(settings: FeatureSettings, sample_rate: int) -> Plan:
     """Work out what settings mean at a sample rate.
 
@@ -86,6 +86,7 @@ def plan(settings: FeatureSettings, sample_rate: int) -> Plan:
     FeatureError
         If the settings do not fit the sample rate.
     """
+    check_sample_rate(sample_rate)
     frame_length, hop_length, n_fft = settings.sizes(sample_rate)
     bank = None if settings.kind == "log-spectrogram" else mel_filterbank(settings, sample_rate)
     columns = _columns(settings, 1 + n_fft // 2 if bank is None else len(bank))

@@ -60,6 +60,7 @@ ABOVE_ZERO = (
     "sample_scale",
     "frame_ms",
     "hop_ms",
+    "f_max_hz",
     "vtln_warp",
     "top_db",
     "pcen_power",
@@ -69,7 +70,6 @@ ABOVE_ZERO = (
 FROM_ZERO = (
     "dither",
     "f_min_hz",
-    "f_max_hz",
     "vtln_low_hz",
     "vtln_high_hz",
     "log_floor",
@@ -449,8 +449,8 @@ class FeatureSettings:
         if sample_rate is None:
             if self.frame_length is None or self.hop_length is None:
                 raise FeatureError("lengths in ms need the sample rate")
-        elif not isinstance(sample_rate, Integral) or sample_rate < 1:
-            raise FeatureError(f"a sample rate is a positive whole number of Hz, not {sample_rate!r}")
+        else:
+            check_sample_rate(sample_rate)
         frame, hop = (
             getattr(self, length) or self._in_samples(getattr(self, ms), sample_rate)
             for ms, length in TWICE_TOLD
@@ -476,6 +476,23 @@ class FeatureSettings:
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(FeatureSettings))
+
+
+def check_sample_rate(sample_rate: Any) -> None:
+    """Refuse what is no sample rate.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    FeatureError
+        If it is no positive whole number.
+    """
+    if not isinstance(sample_rate, Integral) or sample_rate < 1:
+        raise FeatureError(f"a sample rate is a positive whole number of Hz, not {sample_rate!r}")
 
 
 def check_names(names: Any) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import struct
 
 import numpy as np
@@ -191,26 +192,84 @@ def test_a_wav_written_to_a_pipe_is_no_truncated_one(tmp_path, size):
 # Samples that are refused
 
 
-def test_good_samples_pass_as_float32():
-    checked = check_samples(np.array([0.25, -1.5]))
-    assert checked.dtype == np.float32
+@pytest.mark.parametrize(
+    ("dtype", "kept"), [(np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)]
+)
+def test_good_samples_pass_in_float32_or_float64(dtype, kept):
+    checked = check_samples(np.array([0.25, -1.5], dtype))
+    assert checked.dtype == kept
     np.testing.assert_array_equal(checked, [0.25, -1.5])
+
+
+def test_good_samples_are_not_copied():
+    for dtype in (np.float32, np.float64):
+        samples = NOISE.astype(dtype)
+        assert check_samples(samples) is samples
 
 
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.zeros((2, 5)), r"clip: one channel .* not \(2, 5\)"),
-        (np.zeros(5, np.int16), r"clip: int16 samples; .* divide by 32768"),
-        (np.zeros(0), "clip: holds no samples"),
-        (np.array([0, 1, np.nan, 0, -np.inf]), r"clip: 2 of 5 samples .* \(the first is number 2\)"),
-        (np.array([0, 0, 0, 1e300]), r"clip: 1 of 4 samples .* \(the first is number 3\)"),  # as float32
+        (
+            np.zeros((2, 5)),
+            r"^clip: one channel of shape \(N,\) is wanted, not \(2, 5\); average the channels$",
+        ),
+        (np.array(0.5), r"^clip: one channel .* not \(\)"),
+        (np.zeros(5, np.int16), r"^clip: int16 samples; scale them to floats in .* divide by 32768\)$"),
+        (np.zeros(5, bool), "^clip: bool samples; "),
+        (np.zeros(5, complex), "^clip: complex128 samples; "),
+        (np.zeros(0), "^clip: holds no samples$"),
+        (np.array([0, 1, np.nan, 0, -np.inf]), r"^clip: 2 of 5 samples .* \(the first is number 2\); mend"),
+        (np.array([0, 0, 0, 1e300]), r"^clip: a sample of 1e\+300 is no sound, full scale is 1; scale or"),
+        (np.array([0, -5e9, np.nan], np.float32), r"^clip: a sample of 5e\+09 is no sound"),
+        (np.array([0, 0, 0, 1e300], np.longdouble), r"^clip: 1 of 4 samples .* number 3\)"),  # as float32
     ],
-    ids=["2-D", "integers", "none", "not finite", "too large"],
+    ids=[
+        "2-D",
+        "0-D",
+        "integers",
+        "flags",
+        "complex",
+        "none",
+        "not finite",
+        "too large",
+        "too large and not finite",
+        "too large for float32",
+    ],
 )
 def test_what_is_no_sound_is_refused(samples, message):
     with pytest.raises(AudioError, match=message):
         check_samples(samples, name="clip")
+    with pytest.raises(AudioError, match=message):
+        check_samples(samples, name="clip", full_scale=True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 65_535, 65_536, 199_999])
+def test_one_bad_sample_in_a_long_clip_is_found(place, bad):
+    samples = np.zeros(200_000)
+    samples[place] = bad
+    with pytest.raises(AudioError, match=f"^samples: 1 of 200000 samples .* number {place}"):
+        check_samples(samples)
+
+
+@pytest.mark.parametrize("loudest", [32.0, -32.0, 12_345.0, -32_768.0, 2.0**32])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_integers_stored_as_floats_are_warned_about_and_refused_where_they_would_be_scaled(loudest, dtype):
+    samples = np.array([0, loudest, 7], dtype)
+    message = f"clip: a sample of {abs(loudest):.6g}, but full scale is 1; 16-bit integers: divide by 32768"
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        checked = check_samples(samples, name="clip")
+    np.testing.assert_array_equal(checked, samples)
+    with pytest.raises(AudioError) as caught:
+        check_samples(samples, name="clip", full_scale=True)
+    assert str(caught.value) == f"{message} (the settings multiply by it again)"
+
+
+@pytest.mark.parametrize("full_scale", [False, True])
+def test_samples_up_to_30_db_above_full_scale_pass(full_scale):
+    samples = np.array([0, 31.9, -31.9])
+    assert check_samples(samples, full_scale=full_scale) is samples
 
 
 # Resampling

@@ -4,7 +4,8 @@ import librosa
 import numpy as np
 import pytest
 
-from features import deltas, normalise_clip, stack_frames
+from features import FeatureSettings, deltas, normalise_clip, regression, stack_frames
+from features.dynamics import Sliding, append_deltas
 from features.errors import FeatureError
 
 NOISE = np.random.default_rng(0).standard_normal((30, 4))
@@ -117,3 +118,94 @@ def test_frames_are_stacked_in_order_and_the_last_is_repeated(count, expected):
 def test_deltas_of_an_even_width_are_refused():
     with pytest.raises(FeatureError, match="an odd number of frames, not 8"):
         deltas(np.zeros((20, 3)), width=8)
+
+
+# Regression
+
+
+def test_regression_by_hand():
+    frames = np.array([[0.0], [1], [4], [9], [16]])
+    # (1 (x[t + 1] - x[t - 1]) + 2 (x[t + 2] - x[t - 2])) / 10, edges repeated
+    by_hand = [[(1 + 2 * 4) / 10], [(4 + 2 * 9) / 10], [4], [(12 + 2 * 15) / 10], [(7 + 2 * 12) / 10]]
+    np.testing.assert_allclose(regression(frames, 5), by_hand, rtol=1e-13)
+    np.testing.assert_allclose(regression(frames, 3), [[0.5], [2], [4], [6], [3.5]], rtol=1e-13)
+
+
+@pytest.mark.parametrize("width", [3, 5, 9])
+@pytest.mark.parametrize("n_frames", [1, 2, 4, 30])
+def test_regression_is_its_definition(n_frames, width):
+    frames, half = NOISE[:n_frames], width // 2
+    at = lambda t: frames[min(max(t, 0), n_frames - 1)]  # noqa: E731
+    expected = [
+        sum(k * (at(t + k) - at(t - k)) for k in range(1, half + 1))
+        / (2 * sum(k * k for k in range(1, half + 1)))
+        for t in range(n_frames)
+    ]
+    np.testing.assert_allclose(regression(frames, width), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_regression_keeps_float32_and_a_constant_has_no_slope():
+    single = regression(NOISE.astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, regression(NOISE), atol=1e-6)
+    np.testing.assert_array_equal(regression(np.full((7, 2), -63.7, np.float32), 9), np.zeros((7, 2)))
+
+
+# Appended
+
+
+@pytest.mark.parametrize("width", [5, 9])
+def test_deltas_are_appended_in_the_order_of_their_order(width):
+    fitted = FeatureSettings(delta_order=2, delta_width=width)
+    expected = [NOISE, deltas(NOISE, 1, width), deltas(NOISE, 2, width)]
+    np.testing.assert_array_equal(append_deltas(NOISE, fitted), np.hstack(expected))
+    np.testing.assert_array_equal(append_deltas(NOISE, fitted.change(delta_order=1)), np.hstack(expected[:2]))
+    slopes = regression(NOISE, width)
+    expected = [NOISE, slopes, regression(slopes, width)]
+    regressed = fitted.change(delta_kind="regression")
+    np.testing.assert_array_equal(append_deltas(NOISE, regressed), np.hstack(expected))
+
+
+def test_without_deltas_frames_are_left_alone():
+    assert append_deltas(NOISE, FeatureSettings()) is NOISE
+
+
+# Sliding
+
+
+def sliding(kind, frames):
+    return Sliding(FeatureSettings(sliding_normalisation=kind, sliding_frames=frames))
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_hand"),
+    [  # over 1, 3; 1, 3, 8; 3, 8, 4 of the first column; the second does not vary
+        ("mean", [[0, 0], [1, 0], [4, 0], [-1, 0]]),
+        ("mean-variance", [[0, 0], [1, 0], [4 / (26 / 3) ** 0.5, 0], [-1 / (14 / 3) ** 0.5, 0]]),
+        ("none", [[1, 7], [3, 7], [8, 7], [4, 7]]),
+    ],
+)
+def test_each_frame_is_normalised_over_the_last_3_by_hand(kind, by_hand):
+    frames = np.array([[1, 7], [3, 7], [8, 7], [4, 7]], np.float32)
+    found = sliding(kind, 3)(frames)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mean", "mean-variance"])
+@pytest.mark.parametrize("n", [1, 2, 7, 30, 300])
+def test_the_last_frame_is_that_of_a_clip_of_the_last_ones(n, kind):
+    found = sliding(kind, n)(NOISE - 63.7)
+    for t in range(len(NOISE)):
+        alone = normalise_clip(NOISE[max(0, t + 1 - n) : t + 1] - 63.7, kind)[-1]
+        np.testing.assert_allclose(found[t], alone, rtol=0, atol=1e-6 if kind == "mean-variance" else 1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["mean", "mean-variance"])
+@pytest.mark.parametrize("n", [1, 4, 20])
+def test_a_sequence_normalised_in_pieces_is_the_same_bits(n, kind, dtype):
+    frames = (NOISE - 63.7).astype(dtype)
+    whole, pieces = sliding(kind, n)(frames), sliding(kind, n)
+    found = [pieces(frames[low:high]) for low, high in [(0, 1), (1, 1), (1, 3), (3, 21), (21, 30)]]
+    np.testing.assert_array_equal(np.concatenate(found), whole)

@@ -1,178 +1,122 @@
-"""Log-mel and MFCC are librosa's, settings survive a file, and what cannot be computed is refused."""
+"""Settings survive a file, and those that are unknown, out of range or contradictory are refused."""
 
+import dataclasses
 import itertools
 import json
 
-import librosa
 import numpy as np
 import pytest
 
-from features import (
-    FeatureError,
-    LogMel,
-    Mfcc,
-    mel_filterbank,
-    normalise_clip,
-    settings_from_dict,
-    settings_to_dict,
-    stack_frames,
-)
+from features import FeatureError, FeatureSettings, preset, settings_from_dict, settings_to_dict
+from features.settings import ABOVE_ZERO, CHOICES, FLAGS, FROM_ZERO, NAMES, OPTIONAL, TWICE_TOLD, WHOLE
 
 RATE = 16_000
-# One second of noise that fades by 120 dB: the 80 dB floor takes effect.
-FADING = (np.random.default_rng(0).uniform(-1, 1, RATE) * 10 ** np.linspace(0, -6, RATE)).astype(np.float32)
-FADING.flags.writeable = False
 
-# Our settings, the sample rate, and what librosa calls the same.
-SAME_AS_LIBROSA = {
-    "librosa's defaults": (
-        {"n_mels": 128, "frame_ms": 2048 / 22.05, "hop_ms": 512 / 22.05},
-        22_050,
-        {},
-    ),
-    "speech": (
-        {},
-        16_000,
-        {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40},
-    ),
-    "telephone": (
-        {"n_mels": 23},
-        8000,
-        {"n_fft": 256, "win_length": 200, "hop_length": 80, "n_mels": 23},
-    ),
-    "own n_fft": (
-        {"n_fft": 1000, "hop_ms": 12.5, "n_mels": 26},
-        16_000,
-        {"n_fft": 1000, "win_length": 400, "hop_length": 200, "n_mels": 26},
-    ),
-    "band": (
-        {"f_min_hz": 64, "f_max_hz": 7000},
-        16_000,
-        {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40, "fmin": 64, "fmax": 7000},
-    ),
-}
-same_as_librosa = pytest.mark.parametrize(
-    ("settings", "rate", "reference"), SAME_AS_LIBROSA.values(), ids=SAME_AS_LIBROSA
+
+# What they mean
+
+
+def test_every_setting_has_bounds():
+    bounded = [*CHOICES, *FLAGS, *ABOVE_ZERO, *FROM_ZERO, *WHOLE, "dither_seed", "pre_emphasis"]
+    assert sorted(bounded) == sorted(NAMES)
+
+
+def test_what_is_optional_is_what_has_a_default_of_none():
+    fields = dataclasses.fields(FeatureSettings)
+    assert {field.name for field in fields if field.default is None} | {"top_db"} == set(OPTIONAL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate", "expected"),
+    [
+        ({}, 16_000, (400, 160, 512)),
+        ({}, 8000, (200, 80, 256)),
+        ({}, 22_050, (551, 221, 1024)),  # 551.25 and 220.5
+        ({"round_lengths": "down"}, 22_050, (551, 220, 1024)),
+        ({"frame_ms": 32, "hop_ms": 12.5}, 16_000, (512, 200, 512)),
+        ({"frame_length": 513, "hop_length": 7}, 16_000, (513, 7, 1024)),
+        ({"frame_length": 300, "hop_length": 70, "n_fft": 301}, None, (300, 70, 301)),
+        ({"frame_length": 1, "hop_length": 2}, None, (1, 2, 1)),
+        ({"frame_length": 300, "hop_ms": 7.5}, 8000, (300, 60, 512)),
+    ],
 )
-
-
-# Values
-
-
-@same_as_librosa
-def test_log_mel_is_librosas(settings, rate, reference):
-    frames = LogMel(**settings)(FADING, rate)
-    power = librosa.feature.melspectrogram(y=FADING, sr=rate, **reference)
-    assert frames.dtype == np.float32
-    np.testing.assert_allclose(frames, librosa.power_to_db(power).T, rtol=0, atol=1e-4)  # dB
-
-
-@pytest.mark.parametrize("n_mfcc", [13, 20])
-@same_as_librosa
-def test_mfcc_is_librosas(settings, rate, reference, n_mfcc):
-    frames = Mfcc(**settings, n_mfcc=n_mfcc)(FADING, rate)
-    expected = librosa.feature.mfcc(y=FADING, sr=rate, n_mfcc=n_mfcc, **reference).T
-    assert frames.dtype == np.float32
-    np.testing.assert_allclose(frames, expected, rtol=1e-6, atol=2e-4)
-
-
-@pytest.mark.parametrize("kind", [LogMel, Mfcc])
-def test_deltas_are_librosas_beside_the_static_part(kind):
-    static = kind()(FADING, RATE)
-    slope, curvature = (librosa.feature.delta(static, order=order, axis=0) for order in (1, 2))
-    np.testing.assert_allclose(
-        kind(delta_order=2)(FADING, RATE), np.hstack([static, slope, curvature]), rtol=0, atol=1e-4
-    )
-    np.testing.assert_allclose(
-        kind(delta_order=1)(FADING, RATE), np.hstack([static, slope]), rtol=0, atol=1e-4
-    )
-
-
-def test_frames_are_normalised_with_their_deltas_and_then_stacked():
-    frames = Mfcc(delta_order=1)(FADING, RATE)
-    for kind, count in itertools.product(["none", "mean", "mean-variance"], [1, 2, 3]):
-        whole = Mfcc(delta_order=1, clip_normalisation=kind, stack=count)(FADING, RATE)
-        np.testing.assert_array_equal(whole, stack_frames(normalise_clip(frames, kind), count))
-
-
-@pytest.mark.parametrize("top_db", [80.0, 30.0])
-def test_top_db_is_a_floor_below_the_clips_maximum_and_nothing_else(top_db):
-    unlimited = LogMel(top_db=None)(FADING, RATE)
-    assert unlimited.max() - unlimited.min() > 81
-    floor = unlimited.max() - np.float32(top_db)
-    np.testing.assert_array_equal(
-        LogMel(top_db=top_db)(FADING, RATE), np.where(unlimited < floor, floor, unlimited)
-    )
-
-
-@pytest.mark.parametrize("n_samples", [1, 160, RATE])
-def test_silence_is_minus_100_db(n_samples):
-    silence = np.zeros(n_samples)
-    log_mel = LogMel()(silence, RATE)
-    np.testing.assert_allclose(log_mel, np.full((1 + n_samples // 160, 40), -100), rtol=1e-7)  # one ulp
-    cepstrum = np.zeros((len(log_mel), 13))
-    cepstrum[:, 0] = -100 * 40**0.5  # the orthonormal DCT of a constant
-    np.testing.assert_allclose(Mfcc()(silence, RATE), cepstrum, atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", [LogMel, Mfcc])
-def test_silence_normalises_to_0_with_its_deltas(kind):
-    frames = kind(delta_order=2, clip_normalisation="mean-variance")(np.zeros(RATE), RATE)
-    np.testing.assert_array_equal(frames, np.zeros((101, kind().n_features * 3)))
-
-
-def test_one_sample_has_a_flat_spectrum():
-    flat = 10 * np.log10(0.25 * mel_filterbank(RATE, 512, 40).sum(axis=1))
-    np.testing.assert_allclose(LogMel()(np.array([0.5]), RATE), flat[None], atol=1e-4)
-
-
-@pytest.mark.parametrize("n_samples", [1, 160])
-@pytest.mark.parametrize("kind", [LogMel, Mfcc])
-def test_a_very_short_clip_has_finite_features(kind, n_samples):
-    settings = kind(delta_order=2, clip_normalisation="mean-variance", stack=3)
-    assert np.isfinite(settings(FADING[:n_samples], RATE)).all()
-
-
-@pytest.mark.parametrize("kind", [LogMel, Mfcc])
-def test_a_clip_that_starts_a_hop_later_has_its_frames_one_later(kind):
-    later = np.concatenate([np.zeros(160, np.float32), FADING])
-    early, late = (kind(delta_order=2)(samples, RATE) for samples in (FADING, later))
-    assert len(late) == len(early) + 1
-    np.testing.assert_allclose(late[9:-8], early[8:-8], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(kind()(later, RATE)[1:], kind()(FADING, RATE), rtol=0, atol=1e-4)
+def test_lengths_in_samples(settings, rate, expected):
+    assert FeatureSettings(**settings).sizes(rate) == expected
 
 
 def test_n_features_counts_the_columns():
+    sound = np.random.default_rng(0).uniform(-1, 1, 3200)
+    kinds = [
+        ({"kind": "log-mel"}, 20),
+        ({"kind": "log-mel", "energy": "raw"}, 21),
+        ({"kind": "mfcc"}, 7),
+        ({"kind": "mfcc", "energy": "windowed", "level": "last"}, 7),
+        ({"kind": "mfcc", "level": "dropped"}, 6),
+        ({"kind": "log-spectrogram"}, 257),
+        ({"kind": "log-spectrogram", "energy": "spectral"}, 258),
+    ]
     for delta_order, stack, kind in itertools.product([0, 1, 2], [1, 2, 3], ["none", "mean-variance"]):
         common = {"delta_order": delta_order, "stack": stack, "clip_normalisation": kind, "n_mels": 20}
-        for settings, n_static in [(LogMel(**common), 20), (Mfcc(**common, n_mfcc=7), 7)]:
-            assert settings.n_features == n_static * (1 + delta_order) * stack
-            assert settings(FADING[:3200], RATE).shape == (-(-21 // stack), settings.n_features)
+        for of_kind, n_static in kinds:
+            settings = FeatureSettings(**common, **of_kind, n_mfcc=7)
+            assert settings.n_features(RATE) == n_static * (1 + delta_order) * stack
+            assert settings(sound, RATE).shape == (-(-21 // stack), settings.n_features(RATE))
+
+
+def test_n_features_needs_the_sample_rate_where_the_bins_depend_on_it():
+    assert FeatureSettings().n_features() == 13
+    assert FeatureSettings(kind="log-mel", energy="raw").n_features() == 41
+    assert FeatureSettings(kind="log-spectrogram", frame_length=70, hop_length=9).n_features() == 65
+    with pytest.raises(FeatureError, match=r"^lengths in ms need the sample rate$"):
+        FeatureSettings(kind="log-spectrogram").n_features()
+
+
+# Changed
+
+
+def test_settings_are_changed_by_name_and_stay_as_they_were():
+    settings = FeatureSettings(n_mels=30)
+    assert settings.change(n_mfcc=9) == FeatureSettings(n_mels=30, n_mfcc=9)
+    assert settings == FeatureSettings(n_mels=30)
+
+
+@pytest.mark.parametrize(("pair", "default"), [*zip(TWICE_TOLD, [25.0, 10.0], strict=True)])
+def test_a_length_in_samples_replaces_one_in_ms_and_the_other_way_about(pair, default):
+    ms, length = pair
+    in_ms = FeatureSettings()
+    in_samples = in_ms.change(**{length: 100})
+    assert [getattr(in_ms, name) for name in pair] == [default, None]
+    assert [getattr(in_samples, name) for name in pair] == [None, 100]
+    assert [getattr(in_samples.change(**{ms: 7.5}), name) for name in pair] == [7.5, None]
+    assert [getattr(in_samples.change(**{ms: None, length: None}), name) for name in pair] == [default, None]
+    assert [getattr(in_samples.change(n_mels=20), name) for name in pair] == [None, 100]
 
 
 # As plain values
 
 
 def test_settings_are_written_as_plain_values():
-    assert settings_to_dict(Mfcc(n_mfcc=20, n_fft=1024, stack=2, clip_normalisation="mean")) == {
-        "kind": "mfcc",
-        "n_mels": 40,
+    written = settings_to_dict(FeatureSettings(n_mfcc=20, n_fft=1024, stack=2, clip_normalisation="mean"))
+    assert tuple(written) == NAMES
+    defaults = {field.name: field.default for field in dataclasses.fields(FeatureSettings)} | {
         "frame_ms": 25.0,
         "hop_ms": 10.0,
-        "n_fft": 1024,
-        "f_min_hz": 0.0,
-        "f_max_hz": None,
-        "top_db": 80.0,
-        "delta_order": 0,
-        "clip_normalisation": "mean",
-        "stack": 2,
-        "n_mfcc": 20,
     }
-    assert settings_to_dict(LogMel())["kind"] == "log-mel"
+    changed = {"n_mfcc": 20, "n_fft": 1024, "stack": 2, "clip_normalisation": "mean"}
+    assert written == defaults | changed
+    assert settings_to_dict(FeatureSettings(kind="log-mel"))["kind"] == "log-mel"
 
 
 @pytest.mark.parametrize(
-    "settings", [LogMel(), Mfcc(), LogMel(top_db=None, f_max_hz=7600.5), Mfcc(n_mfcc=20, delta_order=2)]
+    "settings",
+    [
+        FeatureSettings(kind="log-mel"),
+        FeatureSettings(),
+        FeatureSettings(kind="log-mel", top_db=None, f_max_hz=7600.5),
+        FeatureSettings(n_mfcc=20, delta_order=2),
+        FeatureSettings(frame_length=300, hop_ms=7.5, log="pcen", vtln_warp=1.1, remove_dc=True),
+        preset("kaldi"),
+    ],
 )
 def test_settings_survive_a_json_file(settings):
     values = json.loads(json.dumps(settings_to_dict(settings)))
@@ -181,78 +125,181 @@ def test_settings_survive_a_json_file(settings):
     assert values == before
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"kind": "chroma"}, "'chroma'; known: log-mel, mfcc"),
-        ({"n_mels": 40}, "None; known: log-mel, mfcc"),
-        ({"kind": "mfcc", "n_bands": 3}, "does not know: .*'n_bands'"),
-        ({"kind": "log-mel", "n_mfcc": 13}, "does not know: .*'n_mfcc'"),
-        ({"kind": "mfcc", "n_mels": -3}, "n_mels is a positive whole number, not -3"),
-    ],
-)
-def test_plain_values_that_are_no_settings_are_refused(values, message):
-    with pytest.raises(FeatureError, match=message):
-        settings_from_dict(values)
+def test_what_plain_values_leave_out_is_as_by_default():
+    assert settings_from_dict({"n_mels": 30}) == FeatureSettings(n_mels=30)
 
 
 # What is refused
 
 
-WHOLE = {"n_mels", "n_fft", "stack"}
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "chroma"}, "^kind is one of mfcc, log-mel, log-spectrogram, not 'chroma'$"),
+        ({"n_bands": 3}, "^there is no setting 'n_bands'"),
+        ({"nmels": 3}, r"^there is no setting 'nmels'; did you mean n_mels\?$"),
+        ({"hopms": 3}, r"^there is no setting 'hopms'; did you mean hop_ms\?$"),
+        ({"xyzzy": 3}, "^there is no setting 'xyzzy'; there are kind, sample_scale, .*, stack$"),
+        ({"n_mels": -3}, "^n_mels is a positive whole number, not -3$"),
+    ],
+)
+def test_plain_values_that_are_no_settings_are_refused(values, message):
+    with pytest.raises(FeatureError, match=message):
+        settings_from_dict(values)
+    with pytest.raises(FeatureError, match=message):
+        FeatureSettings().change(**values)
+    with pytest.raises(FeatureError, match=message):
+        preset("htk", **values)
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), "40"])
-@pytest.mark.parametrize("name", ["n_mels", "frame_ms", "hop_ms", "n_fft", "top_db", "stack"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "40", True, 40j])
+@pytest.mark.parametrize("name", ABOVE_ZERO + WHOLE)
 def test_settings_that_are_not_positive_numbers_are_refused(name, value):
     kind = "whole number" if name in WHOLE else "number"
-    with pytest.raises(FeatureError, match=f"^{name} is a positive {kind}, not {value!r}$"):
-        LogMel(**{name: value})
+    with pytest.raises(FeatureError) as caught:
+        FeatureSettings(**{name: value})
+    assert str(caught.value) == f"{name} is a positive {kind}, not {value!r}"
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE))
+@pytest.mark.parametrize("value", [-1, -1e-9, float("nan"), float("inf"), "40", False])
+@pytest.mark.parametrize("name", FROM_ZERO)
+def test_settings_that_are_no_numbers_from_0_on_are_refused(name, value):
+    with pytest.raises(FeatureError) as caught:
+        FeatureSettings(**{name: value})
+    assert str(caught.value) == f"{name} is a number from 0 on, not {value!r}"
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_counts_that_are_not_whole_are_refused(name):
     with pytest.raises(FeatureError, match=f"^{name} is a positive whole number, not 40.5$"):
-        LogMel(**{name: 40.5})
+        FeatureSettings(**{name: 40.5})
 
 
-@pytest.mark.parametrize("name", ["n_mels", "frame_ms", "hop_ms", "stack"])
+@pytest.mark.parametrize("value", [-1, 0.5, "1"])
+def test_a_seed_that_is_no_whole_number_is_refused(value):
+    with pytest.raises(FeatureError, match=f"^dither_seed is a whole number from 0 on, not {value!r}$"):
+        FeatureSettings(dither_seed=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), "0.97", None])
+def test_a_pre_emphasis_that_is_not_between_0_and_1_is_refused(value):
+    with pytest.raises(FeatureError, match=f"^pre_emphasis is a number from 0 to 1, not {value!r}$"):
+        FeatureSettings(pre_emphasis=value)
+
+
+@pytest.mark.parametrize("name", sorted({*ABOVE_ZERO, *FROM_ZERO, *WHOLE} - set(OPTIONAL)))
 def test_settings_that_cannot_be_none_are_refused(name):
-    with pytest.raises(FeatureError, match=f"^{name} is a positive .*number, not None$"):
-        LogMel(**{name: None})
+    with pytest.raises(FeatureError, match=f"^{name} is a .*number.*, not None$"):
+        FeatureSettings(**{name: None})
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_settings_that_can_be_none(name):
+    FeatureSettings(**{name: None})
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_words_that_are_no_choice_are_refused(name):
+    for value in ("Hann", None, -1):
+        with pytest.raises(FeatureError) as caught:
+            FeatureSettings(**{name: value})
+        choices = ", ".join(map(str, CHOICES[name]))
+        assert str(caught.value) == f"{name} is one of {choices}, not {value!r}"
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_that_are_not_true_or_false_are_refused(name):
+    for value in (1, "yes", None):
+        with pytest.raises(FeatureError) as caught:
+            FeatureSettings(**{name: value})
+        assert str(caught.value) == f"{name} is True or False, not {value!r}"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"delta_order": 3}, "delta_order is 0, 1 or 2, not 3"),
-        ({"delta_order": -1}, "delta_order is 0, 1 or 2, not -1"),
-        ({"clip_normalisation": "variance"}, "mean or mean-variance, not 'variance'"),
-        ({"n_mfcc": 0}, "n_mfcc is between 1 and n_mels=40, not 0"),
-        ({"n_mfcc": 41}, "n_mfcc is between 1 and n_mels=40, not 41"),
-        ({"n_mfcc": 13, "n_mels": 12}, "n_mfcc is between 1 and n_mels=12, not 13"),
+        ({"delta_order": 3}, "^delta_order is one of 0, 1, 2, not 3$"),
+        ({"delta_order": -1}, "^delta_order is one of 0, 1, 2, not -1$"),
+        ({"clip_normalisation": "variance"}, "mean, mean-variance, not 'variance'$"),
+        ({"n_mfcc": 0}, "^n_mfcc is a positive whole number, not 0$"),
+        ({"n_mfcc": 41}, "^n_mfcc=41 coefficients cannot be had from n_mels=40 bands; lower n_mfcc, or"),
+        ({"n_mfcc": 13, "n_mels": 12}, "^n_mfcc=13 coefficients cannot be had from n_mels=12 bands"),
+        ({"frame_ms": 25, "frame_length": 400}, "^frame_ms and frame_length say the same thing; leave one"),
+        ({"hop_ms": 25, "hop_length": 400}, "^hop_ms and hop_length say the same thing; leave one of them"),
+        ({"dct_type": 1, "n_mels": 1, "n_mfcc": 1}, "^a DCT of type 1 needs two bands; raise n_mels, or"),
+        ({"dct_type": 3, "dct_norm": "htk"}, "^HTK's scale is of a DCT of type 2, not 3; change dct_norm$"),
+        ({"n_mfcc": 1, "level": "dropped"}, "^n_mfcc=1 with the level dropped leaves no column; raise n_mf"),
+        (
+            {"kind": "log-mel", "energy": "raw", "level": "dropped"},
+            "^energy='raw' is asked for and dropped; change energy or level$",
+        ),
+        ({"delta_width": 8}, "^deltas are fitted to an odd number of frames, not 8$"),
+        ({"delta_width": 1, "delta_order": 1}, "^no deltas can be fitted to delta_width=1 frames; use 3 or"),
+        (
+            {"clip_normalisation": "mean", "sliding_normalisation": "mean"},
+            "^normalise over the clip or over the last frames, not over both$",
+        ),
+        (
+            {"framing": "whole-frames", "pad_mode": "reflect"},
+            "^pad_mode='reflect' is for centred frames, not for whole-frames; leave it out$",
+        ),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(FeatureError, match=message):
-        Mfcc(**settings)
+        FeatureSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_mfcc": 40},
+        {"kind": "log-mel", "n_mels": 5},  # n_mfcc is 13 and says nothing
+        {"kind": "log-mel", "dct_type": 1, "n_mels": 1},
+        {"dct_type": 1, "n_mels": 2, "n_mfcc": 2},
+        {"n_mfcc": 2, "level": "dropped"},
+        {"delta_width": 3, "delta_order": 2},
+        {"delta_width": 1},
+        {"pre_emphasis": 1},
+    ],
+)
+def test_settings_at_the_edge_of_what_is_refused_are_accepted(settings):
+    FeatureSettings(**settings)
 
 
 @pytest.mark.parametrize(
     ("settings", "rate", "message"),
     [
-        (LogMel(), 40, "25 ms every 10 ms is less than a sample at 40 Hz"),
-        (LogMel(frame_ms=0.01), RATE, "0.01 ms every 10 ms is less than a sample at 16000 Hz"),
-        (LogMel(n_fft=399), RATE, r"n_fft=399 cannot hold a frame of 400 samples \(25 ms at 16000 Hz\)"),
-        (LogMel(f_max_hz=5000), 8000, "to 5000 Hz do not fit a sample rate of 8000 Hz"),
-        (LogMel(n_mels=200), RATE, "200 mel bands are too many for 512 FFT points"),
+        ({}, 40, "^a frame of 25 ms every 10 ms is less than a sample at 40 Hz; use a higher sample rate or"),
+        ({"frame_ms": 0.01}, RATE, "^a frame of 0.01 ms every 10 ms is less than a sample at 16000 Hz"),
+        ({"hop_ms": 0.01}, RATE, "^a frame of 25 ms every 0.01 ms is less than a sample at 16000 Hz"),
+        ({"n_fft": 399}, RATE, r"^n_fft=399 cannot hold a frame of 400 samples \(25 ms at 16000 Hz\); raise"),
+        ({"frame_length": 257, "n_fft": 256}, RATE, "^n_fft=256 cannot hold a frame of 257 samples; raise"),
     ],
 )
 def test_settings_that_do_not_fit_the_sample_rate_are_refused(settings, rate, message):
     with pytest.raises(FeatureError, match=message):
-        settings(FADING, rate)
+        FeatureSettings(**settings).sizes(rate)
+    with pytest.raises(FeatureError, match=message):
+        FeatureSettings(**settings)(np.zeros(RATE), rate)
 
 
-def test_samples_that_are_no_sound_are_refused():
-    with pytest.raises(FeatureError, match="int16 samples"):
-        LogMel()(np.zeros(RATE, np.int16), RATE)
+@pytest.mark.parametrize("rate", [0, -8000, 16_000.0, "16000", float("nan")])
+def test_a_sample_rate_that_is_no_whole_number_of_hz_is_refused(rate):
+    FeatureSettings()(np.zeros(RATE), RATE)  # though one that compares equal has just been used
+    for call in (lambda s: s.sizes(rate), lambda s: s(np.zeros(RATE), rate)):
+        with pytest.raises(FeatureError) as caught:
+            call(FeatureSettings())
+        assert str(caught.value) == f"a sample rate is a positive whole number of Hz, not {rate!r}"
+
+
+@pytest.mark.parametrize("kind", ["mfcc", "log-spectrogram"])
+def test_sound_needs_a_sample_rate(kind):
+    for settings in (FeatureSettings(kind=kind), FeatureSettings(kind=kind, frame_length=40, hop_length=9)):
+        with pytest.raises(FeatureError, match=r"^a sample rate is a positive whole number of Hz, not None$"):
+            settings(np.zeros(RATE), None)
+
+
+def test_a_sample_rate_may_be_numpys():
+    sound = np.random.default_rng(0).uniform(-1, 1, 900)
+    np.testing.assert_array_equal(FeatureSettings()(sound, np.int64(8000)), FeatureSettings()(sound, 8000))

@@ -4,9 +4,16 @@ import librosa
 import numpy as np
 import pytest
 
-from features import power_spectrogram
+from features import FeatureSettings
+from features.spectrum import spectrum
 
 NOISE = np.random.default_rng(0).standard_normal(4001)
+RATE = 16_000  # nothing depends on it
+
+
+def power_spectrogram(samples, frame_length, hop_length, n_fft, **settings):
+    lengths = {"frame_length": frame_length, "hop_length": hop_length, "n_fft": n_fft}
+    return FeatureSettings(kind="log-spectrogram", log="none", **lengths, **settings)(samples, RATE)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,8 @@ def test_the_spectrogram_is_librosas(frame_length, hop_length, n_fft):
     reference = np.abs(stft).T ** 2
     power = power_spectrogram(NOISE, frame_length, hop_length, n_fft)
     np.testing.assert_allclose(power, reference, rtol=1e-12, atol=1e-12 * reference.max())
+    magnitude = power_spectrogram(NOISE, frame_length, hop_length, n_fft, spectrum="magnitude")
+    np.testing.assert_allclose(magnitude, reference**0.5, rtol=1e-12, atol=1e-12 * reference.max() ** 0.5)
 
 
 def test_a_cosine_on_a_bin_has_its_power_there_and_a_quarter_on_either_side():
@@ -49,3 +58,19 @@ def test_float32_stays_float32():
     reference = power_spectrogram(NOISE, 400, 160, 512)
     assert power.dtype == np.float32
     np.testing.assert_allclose(power, reference, rtol=1e-5, atol=1e-6 * reference.max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("magnitude", "divide", "by_hand"),
+    [
+        (False, False, [36, 32, 4]),  # of 6, 4 - 4i, -2
+        (True, False, [6, 32**0.5, 2]),
+        (False, True, [9, 8, 1]),
+        (True, True, [1.5, 2**0.5, 0.5]),
+    ],
+)
+def test_power_and_magnitude_divided_or_not(dtype, magnitude, divide, by_hand):
+    found = spectrum(np.array([[3, 4, -1], [0, 0, 0]], dtype), 4, magnitude, divide)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [by_hand, [0, 0, 0]], rtol=1e-6)

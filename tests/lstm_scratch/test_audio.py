@@ -51,7 +51,7 @@ def test_files_arrays_and_features_give_the_same_bits(fitted, files):
     paths = files[0][:7]
     arrays = [soundfile.read(path, dtype="float32")[0] for path in paths]
     features = fitted.extract(paths)
-    assert features[0].shape[1] == fitted.features.n_features == 13 * 3 * 4
+    assert features[0].shape[1] == fitted.features.n_features() == 13 * 3 * 4
     np.testing.assert_array_equal(features[3], fitted.features(arrays[3], RATE))
     expected = fitted.predict_proba(paths)
     for other in (list(map(str, paths)), arrays, features):
