@@ -39,6 +39,9 @@ PARAMETERS_ELSEWHERE = {
     "lstm_scratch.variants.VariantCache",
     "reference.__main__.Row",
     "reference.gradcheck.Comparison",
+    "reference.origins.Comparison",
+    "reference.origins.Row",
+    "reference.origins.TorchBands",
     "reference.teeth.Tooth",
     "simd.cpu.Registers",
 }
