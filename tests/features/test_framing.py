@@ -53,6 +53,7 @@ def framed(framing, frame=10, hop=4, **settings):
         (framed("mirrored"), 2, -3, 1),
         (framed("mirrored"), 5, -3, 1),
         (framed("mirrored"), 6, -3, 2),
+        (framed("mirrored", frame=11), 6, -3, 2),  # 11 samples around the third, at 2
         (framed("mirrored", frame=11, hop=5), 7, -3, 1),
         (framed("mirrored", frame=11, hop=5), 8, -3, 2),
     ],

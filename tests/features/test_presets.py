@@ -61,3 +61,27 @@ def test_an_unknown_preset_is_refused(name):
     assert str(caught.value) == (
         f"there is no preset {name!r}; there are librosa, htk, kaldi, torchaudio, python_speech_features"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "of_bands", "of_energy"),
+    [
+        ("librosa", -100, -10 * np.log(10)),  # dB
+        ("htk", 0, np.log(1e-30)),  # HTK's own floor of a band is 1
+        ("kaldi", np.log(2.0**-23), np.log(2.0**-23)),
+        ("torchaudio", -100, -10 * np.log(10)),  # dB
+        ("python_speech_features", np.log(2.0**-52), np.log(2.0**-52)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_silence_is_the_origins_floor(name, of_bands, of_energy, dtype):
+    found = preset(name, kind="log-mel", energy="raw", level="last")(np.zeros(4000, dtype), 16_000)
+    np.testing.assert_allclose(found[:, :-1], of_bands, rtol=1e-6)
+    np.testing.assert_allclose(found[:, -1], of_energy, rtol=1e-6)
+
+
+def test_htks_bands_are_warped_as_htk_does():
+    told = {"vtln_warp": 0.9, "vtln_high_hz": 7000.0}
+    found = preset("htk", **told)(NOISE, 16_000)
+    np.testing.assert_array_equal(found, preset("htk", **told, vtln_kind="htk")(NOISE, 16_000))
+    assert not np.array_equal(found, preset("htk", **told, vtln_kind="kaldi")(NOISE, 16_000))
