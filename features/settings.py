@@ -282,10 +282,9 @@ class FeatureSettings:
 
     def _check_each(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise FeatureError(
-                    f"{name} is one of {', '.join(map(str, choices))}, not {getattr(self, name)!r}"
-                )
+            value = getattr(self, name)
+            if value not in choices or isinstance(value, bool | float):
+                raise FeatureError(f"{name} is one of {', '.join(map(str, choices))}, not {value!r}")
         for name in FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise FeatureError(f"{name} is True or False, not {getattr(self, name)!r}")
@@ -318,7 +317,7 @@ class FeatureSettings:
             raise FeatureError(f"HTK's scale is of a DCT of type 2, not {self.dct_type}; change dct_norm")
         if self.kind == "mfcc" and self.level == "dropped" and self.n_mfcc == 1:
             raise FeatureError("n_mfcc=1 with the level dropped leaves no column; raise n_mfcc")
-        if self.kind != "mfcc" and self.energy != "none" and self.level == "dropped":
+        if self.energy != "none" and self.level == "dropped":
             raise FeatureError(f"energy={self.energy!r} is asked for and dropped; change energy or level")
         if self.delta_width % 2 == 0:
             raise FeatureError(f"deltas are fitted to an odd number of frames, not {self.delta_width}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstm_scratch.network import Network
     from lstm_scratch.params import freeze
     from lstm_scratch.stepping import Stepper
+    from lstm_scratch.stream import Stream
     from lstm_scratch.tracing import trace
     from lstm_scratch.truncated import truncated_backward, truncated_forward
     from lstm_scratch.variants import Variant
@@ -26,6 +27,7 @@ __all__ = [
     "Network",
     "SequenceClassifier",
     "Stepper",
+    "Stream",
     "Variant",
     "__version__",
     "freeze",
@@ -43,6 +45,7 @@ _MODULE_OF = {
     "Network": "network",
     "SequenceClassifier": "classifier",
     "Stepper": "stepping",
+    "Stream": "stream",
     "Variant": "variants",
     "freeze": "params",
     "lstm_backward": "lstm",

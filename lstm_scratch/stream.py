@@ -3,10 +3,15 @@
 Letters: n samples of a chunk, k steps, F outputs of the stack, K classes.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lstm_scratch.audio import AudioClassifier
+from lstm_scratch.engines import State
 from lstm_scratch.errors import SettingError
+from lstm_scratch.layers.linear import linear_forward
+from lstm_scratch.layers.loss import softmax
 from lstm_scratch.params import Params, under
 from lstm_scratch.sound import FeatureStream
 from lstm_scratch.stepping import Stepper
@@ -39,7 +44,7 @@ class Stream:
     """
 
     def __init__(self, classifier: AudioClassifier) -> None:
-        classifier.check_fitted()
+        classifier._check_fitted()
         if classifier.bidirectional:
             raise SettingError(
                 "a classifier that reads backwards cannot listen: it would have to know the end; "
@@ -53,15 +58,26 @@ class Stream:
         weight = lstm["weight_ih_l0"] / classifier.scale_.astype(np.float64)
         lstm["bias_l0"] = (lstm["bias_l0"] - weight @ classifier.mean_).astype(np.float32)
         lstm["weight_ih_l0"] = weight.astype(np.float32)
-        self._step = Stepper(network.lstm, lstm)
-        self._head = _Head(params, network.pooling)
+        self._lstm, self._step = network.lstm, Stepper(network.lstm, lstm)
+        self._head = RunningHead(params, network.pooling)
+        self._fast = self._all_in_one(lstm)
         self.reset()
+
+    def _all_in_one(self, lstm: Params) -> Callable[..., State] | None:
+        """Set up steps and head as one compiled call, where that is who computes."""
+        if self._lstm.engine != "numba" or self._lstm.single_step(lstm) is None:
+            return None
+        kernels = load_kernels("lstm_scratch.kernels.head", "the LSTM")
+        head, layers = self._head, self._lstm.layers_of(lstm)
+        made: Callable[..., State] = kernels.steps_with_head(layers, head.kind, head.query, head.linear)
+        return made
 
     def reset(self) -> None:
         """Begin anew, with another recording."""
         self._features.reset()
         self._head.reset()
-        self._state: tuple[np.ndarray, np.ndarray] | None = None
+        L, H = self._lstm.num_layers, self._lstm.hidden_size
+        self._state: State = np.zeros((L, self._lstm.output_size), np.float32), np.zeros((L, H), np.float32)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Take in a chunk of sound.
@@ -97,45 +113,72 @@ class Stream:
 
     def _classified(self, frames: np.ndarray) -> np.ndarray:
         result = np.empty((len(frames), len(self.classes)), np.float32)
+        if self._fast is not None:
+            self._state = self._fast(frames, *self._state, self._head.state, result)
+            return result
         for frame, probabilities in zip(frames, result, strict=True):
             y, self._state = self._step(frame, self._state)
-            self._head(y, probabilities)
+            probabilities[:] = self._head(y)
         return result
 
 
-class _Head:
-    """Pooling so far, linear layer, softmax: of one sequence, after each of its steps."""
+class RunningHead:
+    """Pooling so far, linear layer, softmax: of one sequence, after each of its steps.
+
+    Parameters
+    ----------
+    params : dict
+        Of the network.
+    kind : {"mean", "max", "last", "attention"}
+        The pooling.
+
+    Attributes
+    ----------
+    state : ndarray (F + 2,), float64
+        The sum, the maximum or the last of the outputs, or their weighted sum; the number of steps, or the sum
+        of their weights; the highest score. At first zeros.
+    """
 
     def __init__(self, params: Params, kind: str) -> None:
         self.kind, self.linear = kind, under("linear", params)
-        self.weight, self.bias = (np.ascontiguousarray(self.linear[name]) for name in ("weight", "bias"))
-        query = under("pooling", params).get("query", np.zeros(self.weight.shape[1], np.float32))
-        self.query = np.ascontiguousarray(query)
-        self.kernels = load_kernels("lstm_scratch.kernels.head", "the LSTM")
-        self.reset()
+        F = self.linear["weight"].shape[1]
+        self.query = under("pooling", params).get("query", np.zeros(F, np.float32))
+        self.state = np.zeros(F + 2)
 
     def reset(self) -> None:
-        self.pooled = np.zeros(self.weight.shape[1], np.float32)
-        self.totals = np.zeros(2)  # steps, or the sum of their weights; and the highest score
+        """Begin anew, with another sequence."""
+        self.state[:] = 0
 
-    def __call__(self, y: np.ndarray, out: np.ndarray) -> None:
-        if self.kernels is not None:
-            kind = self.kernels.KINDS.index(self.kind)
-            given = (self.query, self.weight, self.bias)
-            self.kernels.head(kind, y, self.pooled, self.totals, *given, out)
-            return
-        first = self.totals[0] == 0
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """Take in the outputs of a step.
+
+        Parameters
+        ----------
+        y : ndarray (F,)
+            The stack's.
+
+        Returns
+        -------
+        ndarray (K,)
+            Probabilities of the sequence up to here.
+
+        Notes
+        -----
+        Softmax-weighted sums over what comes one by one: M. Milakov and N. Gimelshein, "Online normalizer
+        calculation for softmax", arXiv:1805.02867.
+        """
+        pooled, (steps, highest) = self.state[:-2], self.state[-2:]
         if self.kind == "mean":
-            self.pooled, self.totals[0] = self.pooled + y, self.totals[0] + 1
+            pooled += y
+            steps += 1
         elif self.kind == "attention":
             score = y @ self.query
-            top = score if first else max(score, self.totals[1])
-            old, new = 0.0 if first else np.exp(self.totals[1] - top), np.exp(score - top)
-            self.totals[:] = self.totals[0] * old + new, top
-            self.pooled = (self.pooled * old + y * new).astype(np.float32)
+            top = max(score, highest) if steps else score
+            old, new = np.exp(highest - top) if steps else 0.0, np.exp(score - top)
+            pooled[:] = pooled * old + y * new
+            steps, highest = steps * old + new, top
         else:
-            self.pooled = y if first or self.kind == "last" else np.maximum(self.pooled, y)
-            self.totals[0] = 1
-        logits = self.weight @ (self.pooled / self.totals[0]) + self.bias
-        exponentials = np.exp(logits - logits.max())
-        out[:] = exponentials / exponentials.sum()
+            pooled[:] = np.maximum(pooled, y) if steps and self.kind == "max" else y
+            steps = 1
+        self.state[-2:] = steps, highest
+        return np.asarray(softmax(linear_forward(self.linear, (pooled / steps)[None])[0])[0])

@@ -344,7 +344,22 @@ class LSTM:
             From ``x (I,)``, ``h`` and ``c (L, H)``, h and c after the step. None, if the engine has none.
         """
         make = self._engine().single_step
-        return make and make([_of_pass(params, suffix) for suffix in self.suffixes], self.variant)
+        return make and make(self.layers_of(params), self.variant)
+
+    def layers_of(self, params: Params) -> list[Params]:
+        """Part the parameters by layers and directions.
+
+        Parameters
+        ----------
+        params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        list of dict
+            Of each pass, without suffixes.
+        """
+        return [_of_pass(params, suffix) for suffix in self.suffixes]
 
     def _engine(self) -> Engine:
         return engine_named(self.engine) if isinstance(self.engine, str) else self.engine
