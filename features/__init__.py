@@ -30,6 +30,7 @@ from features.augmentation import (
     time_shift,
 )
 from features.cepstrum import dct_matrix
+from features.comparison import Difference, explain_difference
 from features.dynamics import deltas, normalise_clip, regression, stack_frames
 from features.errors import AudioError, FeatureError
 from features.mel import hz_to_mel, mel_filterbank, mel_to_hz
@@ -42,6 +43,7 @@ __all__ = [
     "PRESETS",
     "AudioError",
     "Augmentation",
+    "Difference",
     "FeatureError",
     "FeatureSettings",
     "FeatureStream",
@@ -53,6 +55,7 @@ __all__ = [
     "dct_matrix",
     "deltas",
     "draw_vtln_warp",
+    "explain_difference",
     "gain",
     "hz_to_mel",
     "mel_filterbank",

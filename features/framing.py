@@ -146,6 +146,28 @@ def count_frames(n_samples: int, settings: FeatureSettings, sample_rate: int | N
     return 1 + max(0, -((frame - n_samples) // hop))
 
 
+def frame_seconds(n_frames: int, settings: FeatureSettings, sample_rate: int) -> np.ndarray:
+    """Tell when frames are: what an axis is labelled by.
+
+    Parameters
+    ----------
+    n_frames : int
+        T, before frames are stacked.
+    settings : FeatureSettings
+        `framing` and the lengths.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    ndarray (T,), float64
+        The middle of each frame, in seconds from the first sample.
+    """
+    frame, hop, _ = settings.sizes(sample_rate)
+    middle = first_sample(settings, sample_rate) + frame / 2
+    return np.asarray((middle + hop * np.arange(n_frames)) / sample_rate)
+
+
 def stretch(signal: np.ndarray, low: int, high: int, settings: FeatureSettings) -> np.ndarray:
     """Take a stretch of the signal, with what is beyond its ends.
 

@@ -94,13 +94,8 @@ def mel_filterbank(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
     check_sample_rate(sample_rate)
     _, _, n_fft = settings.sizes(sample_rate)
     low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
-    if not low < high <= sample_rate / 2:
-        raise FeatureError(
-            f"mel bands from {low:g} to {high:g} Hz do not fit a sample rate of {sample_rate} Hz; "
-            f"0 <= f_min_hz < f_max_hz <= {sample_rate / 2:g} is needed"
-        )
     scale, n_mels = settings.mel_scale, settings.n_mels
-    mel: np.ndarray = np.linspace(hz_to_mel(low, scale), hz_to_mel(high, scale), n_mels + 2)
+    mel = _evenly_in_mel(settings, sample_rate)
     edges = warp(mel_to_hz(mel, scale), settings, sample_rate)[:, None]
     bins = np.arange(1 + n_fft // 2) * (sample_rate / n_fft)
     if settings.mel_slopes == "hz":
@@ -131,6 +126,43 @@ def mel_filterbank(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
             f"band {empty[0]} holds no frequency bin; use fewer bands or a longer frame"
         )
     return _rounded(bank) if settings.mel_float32 else np.asarray(bank)
+
+
+def band_centres(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
+    """Tell where the bands are: what an axis is labelled by.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        As of `mel_filterbank`.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    ndarray (n_mels,), float64
+        The frequency in Hz at which each triangle has its peak (but for `mel_slopes` "bins", which moves it
+        down to a bin).
+
+    Raises
+    ------
+    FeatureError
+        If the edges do not fit the sample rate.
+    """
+    hz = mel_to_hz(_evenly_in_mel(settings, sample_rate), settings.mel_scale)
+    return warp(hz, settings, sample_rate)[1:-1]
+
+
+def _evenly_in_mel(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
+    """Place the ``n_mels + 2`` edges, in mel, before any warp."""
+    low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
+    if not low < high <= sample_rate / 2:
+        raise FeatureError(
+            f"mel bands from {low:g} to {high:g} Hz do not fit a sample rate of {sample_rate} Hz; "
+            f"0 <= f_min_hz < f_max_hz <= {sample_rate / 2:g} is needed"
+        )
+    scale = settings.mel_scale
+    return np.asarray(np.linspace(hz_to_mel(low, scale), hz_to_mel(high, scale), settings.n_mels + 2))
 
 
 def _rounded(weights: np.ndarray) -> np.ndarray:

@@ -514,6 +514,42 @@ def check_names(names: Any) -> None:
             raise FeatureError(f"there is no setting {name!r}{hint}")
 
 
+def setting_from_text(text: str) -> tuple[str, Any]:
+    """Read a setting as it is typed on a command line.
+
+    Parameters
+    ----------
+    text : str
+        ``NAME=VALUE``: a number, a word, true or false, or none.
+
+    Returns
+    -------
+    name : str
+        Which setting.
+    value : int, float, bool, str or None
+        Of the setting's type. What cannot be read stays text, which `FeatureSettings` then refuses.
+
+    Raises
+    ------
+    FeatureError
+        If there is no such setting, or no value.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise FeatureError(f"a setting is told as NAME=VALUE, such as n_mels=26, not {text!r}")
+    check_names([name])
+    if name in CHOICES:
+        return name, {str(choice): choice for choice in CHOICES[name]}.get(value, value)
+    if name in FLAGS:
+        return name, {"true": True, "false": False}.get(value.lower(), value)
+    if name in OPTIONAL and value.lower() == "none":
+        return name, None
+    try:
+        return name, int(value) if name in (*WHOLE, "dither_seed") else float(value)
+    except ValueError:
+        return name, value
+
+
 def settings_to_dict(settings: FeatureSettings) -> dict[str, Any]:
     """Write settings as plain values, to be kept in a file.
 

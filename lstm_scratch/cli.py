@@ -14,6 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from lstm_scratch.activations import ACTIVATIONS
+from lstm_scratch.analysis import (
+    OWN,
+    analyse,
+    check_new,
+    compare,
+    describe_difference,
+    others_from_words,
+    save_array,
+    settings_from_words,
+)
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
@@ -23,8 +33,15 @@ from lstm_scratch.experiments import cross_validate, evaluate, label_files, trai
 from lstm_scratch.files import check_writable
 from lstm_scratch.layers.pooling import POOLINGS
 from lstm_scratch.layers.stack import LSTM
-from lstm_scratch.plots import CONFUSION, TRAINING, check_plots, plot_confusion, plot_training
-from lstm_scratch.sound import FeatureError, FeatureSettings, warm_up_features
+from lstm_scratch.plots import (
+    CONFUSION,
+    TRAINING,
+    check_plots,
+    plot_confusion,
+    plot_features,
+    plot_training,
+)
+from lstm_scratch.sound import PRESETS, FeatureError, FeatureSettings, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
@@ -90,10 +107,10 @@ def _whole_numbers(text: str) -> list[int]:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that tells defaults, but no None or False."""
+    """Help that tells defaults, but no None, False or []."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False) or "(default:" in (action.help or ""):
+        if action.default in (None, False, []) or "(default:" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 
@@ -183,6 +200,32 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("info", _info, "Tell what is in MODEL.")
     sub.add_argument("model", metavar="MODEL", type=Path)
+
+    sub = command("features", _features, "Tell, save, draw or compare the features of FILE.")
+    sub.add_argument("file", metavar="FILE", type=Path)
+    presets = f"{', '.join(PRESETS)}; {OWN}: this program's own defaults"
+    sub.add_argument("--preset", default=OWN, metavar="NAME", help=f"whose convention: {presets}")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting (may be repeated)"
+    )
+    sub.add_argument(
+        "--sample-rate-hz", type=int, metavar="HZ", help="rate at which it is analysed (default: its own)"
+    )
+    sub.add_argument("-o", "--output", type=Path, metavar="ARRAY.npy", help="save the features there")
+    sub.add_argument("--plot", type=Path, metavar="PICTURE.png", help="draw waveform, log-mel and MFCC there")
+    sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    sub.add_argument(
+        "--compare",
+        metavar="NAME",
+        help="tell where those of another convention differ, and which setting does it",
+    )
+    sub.add_argument(
+        "--compare-set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="compare with a setting changed: in the convention of --compare, or else in these settings",
+    )
 
     command("warmup", _warm_up, "Compile the fast kernels now, and not when they are first needed.")
 
@@ -480,6 +523,31 @@ def _info(options: argparse.Namespace) -> None:
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
 
     _print(options, about, show)
+
+
+def _features(options: argparse.Namespace) -> None:
+    outputs = [path for path in (options.plot, options.output) if path is not None]
+    for path in outputs:
+        if not options.overwrite:
+            check_new(path)
+        check_writable(path)
+    if options.plot is not None:
+        check_plots()
+    settings = settings_from_words(options.preset, options.set)
+    others, names = others_from_words(options.preset, options.set, options.compare, options.compare_set)
+    analysis = analyse(options.file, settings, options.sample_rate_hz)
+    result = analysis.describe()
+    found = None if others is None else compare(analysis, others, names)
+    if found is not None:
+        result["difference"] = describe_difference(found)
+    if options.plot is not None:
+        title = f"{options.file.name}, {names[0]}"
+        plot_features(options.plot, settings, analysis.samples, analysis.sample_rate, title)
+    if options.output is not None:
+        save_array(options.output, analysis.features)
+    _print(options, result, lambda: print(analysis, *(["", found] if found else []), sep="\n"))
+    for path in outputs:
+        say(f"saved {path}")
 
 
 def _warm_up(options: argparse.Namespace) -> None:

@@ -13,29 +13,43 @@ if not hasattr(features, "FeatureSettings"):
 
 from features import (
     AUDIO_SUFFIXES,
+    PRESETS,
     AudioError,
+    Difference,
     FeatureError,
     FeatureSettings,
     FeatureStream,
     audio_sample_rate,
     check_samples,
+    explain_difference,
+    preset,
     read_audio,
     resample,
     settings_from_dict,
     settings_to_dict,
 )
 from features.extraction import warm_up as warm_up_features
+from features.framing import frame_seconds
+from features.mel import band_centres
+from features.settings import setting_from_text
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "PRESETS",
     "AudioError",
+    "Difference",
     "FeatureError",
     "FeatureSettings",
     "FeatureStream",
     "audio_sample_rate",
+    "band_centres",
     "check_samples",
+    "explain_difference",
+    "frame_seconds",
+    "preset",
     "read_audio",
     "resample",
+    "setting_from_text",
     "settings_from_dict",
     "settings_to_dict",
     "warm_up_features",

@@ -23,6 +23,7 @@ PARAMETERS_ELSEWHERE = {
     "features.extraction.Frames",
     "features.extraction.Stage",
     "lstm_scratch.activations.Activation",
+    "lstm_scratch.analysis.Analysis",
     "lstm_scratch.audio.AudioClassifier",
     "lstm_scratch.audio.Extraction",
     "lstm_scratch.division.Division",
@@ -74,7 +75,14 @@ def test_docstrings_name_every_parameter_and_result(name):
 
 
 @pytest.mark.parametrize(
-    ("module", "examples"), [("features", 5), ("features.presets", 1), ("lstm_scratch.stepping", 4)]
+    ("module", "examples"),
+    [
+        ("features", 5),
+        ("features.comparison", 4),
+        ("features.presets", 1),
+        ("features.stream", 5),
+        ("lstm_scratch.stepping", 4),
+    ],
 )
 def test_docstring_examples_give_what_they_show(module, examples):
     results = doctest.testmod(importlib.import_module(module))

@@ -51,7 +51,7 @@ FLOORS = {
         {"training"},
         {"classifier", "plots", "synthesis", "division"},
         {"audio"},
-        {"experiments"},
+        {"experiments", "analysis"},
         {"demo"},
         {"cli"},
         {"__main__"},

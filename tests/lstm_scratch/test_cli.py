@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from matplotlib.image import imread
 
 from lstm_scratch import engines, progress
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.cli import main
+from lstm_scratch.sound import FeatureSettings, explain_difference, preset, read_audio
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
-COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict", "info", "warmup", "gradcheck"]
+COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict"]
+COMMANDS += ["info", "features", "warmup", "gradcheck"]
 
 
 @pytest.fixture
@@ -448,6 +451,181 @@ def test_without_matplotlib_plots_are_refused_before_the_training(run, split, tm
     assert "pip install 'lstm-scratch[plots]'" in outcome.the_error()
     assert not list(tmp_path.glob("*.safetensors"))
     assert not (tmp_path / "plots").exists()
+
+
+# Features.
+
+
+@pytest.fixture
+def recording(write_tone, tmp_path):
+    return write_tone(tmp_path / "sound" / "tone.wav", "rising", seconds=0.3)
+
+
+def test_features_are_summed_up(run, recording):
+    outcome = run("features", recording, "--set", "n_mels=20", "--set", "window=povey")
+    features = FeatureSettings(n_mels=20, window="povey")(*read_audio(recording))
+    assert features.shape == (31, 13)
+    assert outcome.out.splitlines() == [
+        f"{recording}: 0.300 s, 2400 samples at 8000 Hz",
+        "settings: window=povey, n_mels=20",
+        f"features: 31 frames x 13 columns, from {features.min():.4g} to {features.max():.4g}",
+    ]
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "settings: all as by default\n" in run("features", recording).out
+    words = [word for change in ("frame_length=300", "hop_ms=5", "top_db=none") for word in ("--set", change)]
+    out = run("features", recording, *words).out
+    assert "settings: hop_ms=5.0, frame_length=300, top_db=None\n" in out
+
+
+def test_features_as_json_and_as_npy_are_those_of_the_function(run, recording, tmp_path):
+    path = tmp_path / "new" / "kaldi.npy"
+    words = ["--preset", "kaldi", "--set", "delta_order=2", "--sample-rate-hz", 6000]
+    outcome = run("features", recording, *words, "-o", path, "--json")
+    assert outcome.out.count("\n") == 1
+    assert outcome.err == f"saved {path}\n"
+    settings, (samples, rate) = preset("kaldi", delta_order=2), read_audio(recording, 6000)
+    features = settings(samples, rate)
+    saved = np.load(path, allow_pickle=False)
+    assert (saved.dtype, saved.shape) == (np.float32, (28, 39))
+    np.testing.assert_array_equal(saved, features)
+    assert list(path.parent.iterdir()) == [path]
+    result = json.loads(outcome.out)
+    assert FeatureSettings(**result.pop("settings")) == settings
+    assert result == {
+        "file": str(recording),
+        "samples": 1800,
+        "seconds": 0.3,
+        "sample_rate_hz": 6000,
+        "shape": [28, 39],
+        "least": float(features.min()),
+        "largest": float(features.max()),
+    }
+
+
+SETTINGS = {
+    "kind=log-mel": "log-mel",
+    "dither=0.5": 0.5,
+    "dither_seed=7": 7,
+    "frame_ms=20": 20.0,
+    "frame_length=300": 300,
+    "pre_emphasis=0.9": 0.9,
+    "remove_dc=true": True,
+    "mel_float32 = False": False,
+    "top_db=none": None,
+    "n_fft=None": None,
+    "energy=none": "none",
+    "dct_type=3": 3,
+    "delta_order=1": 1,
+    "log_floor=1e-5": 1e-5,
+}
+
+
+@pytest.mark.parametrize(("word", "value"), SETTINGS.items(), ids=SETTINGS)
+def test_a_setting_is_read_by_its_type(run, recording, word, value):
+    settings = json.loads(run("features", recording, "--set", word, "--json").out)["settings"]
+    read = settings[word.split("=")[0].strip()]
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--preset", "kadi"], "there is no preset 'kadi'; there are librosa, htk, kaldi"),
+        (["--compare", "kadi"], "there is no preset 'kadi'; there are librosa, htk, kaldi"),
+        (["--set", "n_mel=20"], "there is no setting 'n_mel'; did you mean n_mels?"),
+        (["--compare-set", "windw=hann"], "there is no setting 'windw'; did you mean window?"),
+        (["--set", "n_mels=few"], "n_mels is a positive whole number, not 'few'"),
+        (["--set", "n_mels=4.5"], "n_mels is a positive whole number, not '4.5'"),
+        (["--set", "remove_dc=1"], "remove_dc is True or False, not '1'"),
+        (["--set", "f_min_hz=nan"], "f_min_hz is a number from 0 on, not nan"),
+        (["--set", "dct_type=4"], "dct_type is one of 1, 2, 3, not '4'"),
+        (["--set", "hop_ms=none", "--set", "n_mels=none"], "n_mels is a positive whole number, not 'none'"),
+        (["--set", "window"], "a setting is told as NAME=VALUE, such as n_mels=26, not 'window'"),
+        (["--set", "f_max_hz=4001"], "do not fit a sample rate of 8000 Hz"),
+        (["--compare-set", "f_max_hz=4001"], "do not fit a sample rate of 8000 Hz"),
+        (["--sample-rate-hz", "0"], "0"),
+    ],
+)
+def test_features_that_cannot_be_end_in_one_line_and_nothing_is_written(
+    run, recording, tmp_path, words, said
+):
+    written = ["-o", tmp_path / "f.npy", "--plot", tmp_path / "f.png"]
+    assert said in run("features", recording, *words, *written).the_error()
+    assert list(tmp_path.iterdir()) == [recording.parent]
+
+
+def test_features_of_no_recording_end_in_one_line(run, tmp_path):
+    assert f"{tmp_path / 'none.wav'}: no such file" in run("features", tmp_path / "none.wav").the_error()
+
+
+@pytest.mark.parametrize("option", ["-o", "--plot"])
+def test_features_replace_a_file_only_when_told_to(run, recording, option):
+    before = recording.read_bytes()
+    error = run("features", recording, option, recording).the_error()
+    assert f"{recording}: is there already; name another file, or pass --overwrite" in error
+    assert recording.read_bytes() == before
+    path = recording.with_name("old")
+    path.write_bytes(b"old")
+    assert run("features", recording, option, path, "--overwrite").status == 0
+    assert path.read_bytes().startswith(b"\x93NUMPY" if option == "-o" else b"\x89PNG\r\n\x1a\n")
+    assert sorted(recording.parent.iterdir()) == [path, recording]
+
+
+def test_features_are_compared(run, recording):
+    samples, rate = read_audio(recording)
+    outcome = run("features", recording, "--preset", "htk", "--compare", "kaldi")
+    found = explain_difference("htk", "kaldi", samples, rate)
+    assert outcome.out.split("\n\n", 1)[1] == f"{found}\n"
+    assert "htk and kaldi part at stage 3 of 12, DC removal, by remove_dc\n" in outcome.out
+    outcome = run("features", recording, "--compare", "none", "--compare-set", "stack=2", "--json")
+    result = json.loads(outcome.out)["difference"]
+    assert (result["names"], result["stage"]) == (["defaults", "defaults changed"], "stacking")
+    assert (result["settings"], result["values"]) == (["stack"], {"stack": [1, 2]})
+    assert result["shapes"] == result["final"]["shapes"] == [[31, 13], [16, 26]]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([], ["kaldi", "kaldi changed"]),
+        (["--set", "n_mels=20"], ["kaldi changed", "kaldi changed again"]),
+        (["--compare", "kaldi", "--set", "window=povey"], ["kaldi changed (1)", "kaldi changed (2)"]),
+    ],
+)
+def test_features_are_compared_with_a_setting_changed(run, recording, words, names):
+    outcome = run(
+        "features", recording, "--preset", "kaldi", *words, "--compare-set", "window=hamming", "--json"
+    )
+    found = json.loads(outcome.out)["difference"]
+    assert (found["names"], found["stage"], found["settings"]) == (names, "window", ["window"])
+    assert found["values"] == {"window": ["povey", "hamming"]}
+
+
+def test_infinities_are_null_in_json(run, write_tone, tmp_path):
+    recording = tmp_path / "silence.wav"
+    soundfile.write(recording, np.zeros(800), 8000)
+    floors = ["--set", "kind=log-mel", "--set", "n_mels=20", "--set", "top_db=none", "--set", "log_floor=0"]
+    out = run("features", recording, *floors, "--compare-set", "log_floor=1e-10", "--json").out
+    result = json.loads(out, parse_constant=pytest.fail)
+    assert (result["least"], result["difference"]["largest"]) == (None, None)
+    assert result["difference"]["settings"] == ["log_floor"]
+
+
+def test_features_are_drawn(run, recording, tmp_path):
+    path = tmp_path / "new" / "tone.png"
+    assert run("features", recording, "--preset", "kaldi", "--plot", path).status == 0
+    image = imread(path)
+    assert image.min() < 0.5 < image.max()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_without_matplotlib_features_are_not_drawn_and_nothing_is_written(
+    run, recording, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    outcome = run("features", recording, "--plot", tmp_path / "p.png", "-o", tmp_path / "f.npy")
+    assert "pip install 'lstm-scratch[plots]'" in outcome.the_error()
+    assert list(tmp_path.iterdir()) == [recording.parent]
 
 
 @pytest.mark.compiled

@@ -8,7 +8,8 @@ from matplotlib.image import imread
 
 from lstm_scratch import plots
 from lstm_scratch.errors import UserError
-from lstm_scratch.plots import plot_confusion, plot_memory, plot_training
+from lstm_scratch.plots import plot_confusion, plot_features, plot_memory, plot_training
+from lstm_scratch.sound import FeatureSettings, preset
 
 
 def epoch(number, training_loss, validation_loss=None):
@@ -135,3 +136,95 @@ def test_a_memory_shows_gradients_relative_to_the_last_step_and_the_last_traces_
     np.testing.assert_array_equal(below.images[0].get_array(), traces["b"]["f_l0"][:, 0].T)
     assert below.images[0].get_clim() == (0, 1)
     assert below.get_title() == "forget gates: b"
+
+
+def tones(seconds=0.4, rate=8000):
+    """Two tones, of 500 and 2000 Hz, and a third of 1000 Hz in the last quarter."""
+    time = np.arange(round(seconds * rate)) / rate
+    late = time >= 0.75 * seconds
+    return sum(0.2 * np.sin(2 * np.pi * hz * time) for hz in (500, 2000)) + 0.4 * late * np.sin(
+        2 * np.pi * 1000 * time
+    )
+
+
+def at_hz(axes, hz):
+    """Where an axis has the tick of a frequency."""
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    return axes.get_yticks()[labels.index(str(hz))]
+
+
+def value_at(image, seconds, row):
+    """The value that is drawn at a point of the axes."""
+    left, right, bottom, top = image.get_extent()
+    values = image.get_array()
+    column = int((seconds - left) / (right - left) * values.shape[1])
+    return values[int((row - bottom) / (top - bottom) * values.shape[0]), column]
+
+
+@pytest.mark.parametrize(
+    ("settings", "first_s", "unit"),
+    [
+        (FeatureSettings(), 0, "dB"),
+        (preset("kaldi", delta_order=2, stack=3, clip_normalisation="mean"), 0.0125, "ln(power)"),
+        (preset("htk", frame_ms=20), 0.01, "ln(magnitude)"),
+    ],
+    ids=["default", "kaldi", "htk"],
+)
+def test_features_are_drawn_where_they_are_in_time_and_frequency(tmp_path, figures, settings, first_s, unit):
+    samples = tones()
+    plot_features(tmp_path / "f.png", settings, samples, 8000, "tone$s_")
+    pixels(tmp_path / "f.png")
+    waveform, log_mel, mfcc, bar, _ = figures[0].axes
+    (line,) = waveform.lines
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(3200) / 8000)
+    np.testing.assert_array_equal(line.get_ydata(), samples)
+    assert [axes.get_xlim() for axes in (waveform, log_mel, mfcc)] == [(0, 0.4)] * 3
+
+    static = settings.change(delta_order=0, stack=1, clip_normalisation="none", energy="none", level="first")
+    bands = static.change(kind="log-mel")(samples, 8000)
+    np.testing.assert_array_equal(log_mel.images[0].get_array(), bands.T)
+    np.testing.assert_array_equal(mfcc.images[0].get_array(), static(samples, 8000)[:, 1:].T)
+    for axes, low, high in ((log_mel, 0, settings.n_mels), (mfcc, 1, settings.n_mfcc)):
+        end = first_s + 0.01 * (len(bands) - 1)
+        expected = (first_s - 0.005, end + 0.005, low - 0.5, high - 0.5)
+        assert axes.images[0].get_extent() == pytest.approx(expected)
+
+    image = log_mel.images[0]
+    for hz in (500, 2000):  # tones are at their ticks: more there than two bands away
+        row = at_hz(log_mel, hz)
+        assert value_at(image, 0.2, row) > max(value_at(image, 0.2, row + step) for step in (-2.5, 2.5)) + 1
+    early, late = (value_at(image, seconds, at_hz(log_mel, 1000)) for seconds in (0.27, 0.33))
+    assert late > early + 5
+
+    assert bar.get_ylabel() == unit
+    assert (waveform.get_ylabel(), log_mel.get_ylabel()) == ("amplitude\n(full scale 1)", "frequency, Hz")
+    assert (mfcc.get_xlabel(), mfcc.get_ylabel()) == ("time, s", "coefficient")
+    assert waveform.get_title() == "tone$s_"
+    assert mfcc.get_title() == "MFCC 1 to 12"
+
+
+def test_of_a_long_recording_the_outline_is_drawn(tmp_path, figures):
+    samples = np.zeros(50_003)
+    samples[20_000], samples[49_999] = 0.9, -0.8
+    plot_features(tmp_path / "f.png", FeatureSettings(), samples, 16_000, "clicks")
+    (outline,) = figures[0].axes[0].collections
+    points = outline.get_paths()[0].vertices
+    high, low = points[points[:, 1].argmax()], points[points[:, 1].argmin()]
+    assert (high[1], low[1]) == (0.9, -0.8)
+    assert high[0] == pytest.approx(1.25, abs=0.001)
+    assert low[0] == pytest.approx(49_999 / 16_000, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n"),
+    [
+        (FeatureSettings(n_mels=1, n_mfcc=1), 1),
+        (FeatureSettings(kind="log-mel", n_mels=5), 1),
+        (FeatureSettings(kind="log-mel", log_floor=0.0, top_db=None), 900),
+        (FeatureSettings(log="pcen", energy="raw", level="dropped"), 900),
+        (FeatureSettings(kind="log-spectrogram", log="none"), 900),
+    ],
+)
+def test_silence_one_sample_and_single_bands_can_be_drawn(tmp_path, settings, n):
+    plot_features(tmp_path / "f.png", settings, np.zeros(n), 8000, "nothing")
+    pixels(tmp_path / "f.png")
