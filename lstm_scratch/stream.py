@@ -135,8 +135,8 @@ class RunningHead:
     Attributes
     ----------
     state : ndarray (F + 2,), float64
-        The sum, the maximum or the last of the outputs, or their weighted sum; the number of steps, or the sum
-        of their weights; the highest score. At first zeros.
+        The sum, the maximum or the last of the outputs, or their weighted sum; the number of steps, or the
+        sum of their weights; the highest score. At first zeros.
     """
 
     def __init__(self, params: Params, kind: str) -> None:
