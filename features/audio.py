@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -178,7 +179,9 @@ def audio_sample_rate(path: str | os.PathLike[str]) -> int:
         return read_audio(path)[1]  # fails too, with the message for this file
 
 
-def check_samples(samples: np.ndarray, name: str = "samples", full_scale: bool = False) -> np.ndarray:
+def check_samples(
+    samples: np.ndarray, name: str = "samples", far_beyond_1: Literal["warn", "refuse", "accept"] = "warn"
+) -> np.ndarray:
     """Refuse what is no mono sound.
 
     Parameters
@@ -187,8 +190,8 @@ def check_samples(samples: np.ndarray, name: str = "samples", full_scale: bool =
         One channel; full scale is 1.
     name : str, default "samples"
         What the message calls them.
-    full_scale : bool, default False
-        Whether values far beyond 1 are refused too: for those who multiply the samples by 32768.
+    far_beyond_1 : {"warn", "refuse", "accept"}, default "warn"
+        What to do about values above 32, which are hardly of full scale 1.
 
     Returns
     -------
@@ -224,12 +227,12 @@ def check_samples(samples: np.ndarray, name: str = "samples", full_scale: bool =
             # Mostly a sum of squares tells at once that all is well. NaN is the largest and the smallest.
             block = samples[n : n + CHECK_BLOCK]
             if not block.dot(block) < SUSPICIOUS**2 and not max(block.max(), -block.min()) < SUSPICIOUS:
-                _check_values(samples, name, full_scale)
+                _check_values(samples, name, far_beyond_1)
                 break
     return samples
 
 
-def _check_values(samples: np.ndarray, name: str, full_scale: bool) -> None:
+def _check_values(samples: np.ndarray, name: str, far_beyond_1: str) -> None:
     """Say what is wrong with samples that are very large, or no numbers."""
     finite = np.isfinite(samples)
     loudest = np.abs(samples[finite]).max(initial=0)
@@ -244,9 +247,10 @@ def _check_values(samples: np.ndarray, name: str, full_scale: bool) -> None:
             f"(the first is number {first}); mend or remove it"
         )
     message = f"{name}: a sample of {loudest:.6g}, but full scale is 1; 16-bit integers: divide by 32768"
-    if full_scale:
+    if far_beyond_1 == "refuse":
         raise AudioError(f"{message} (the settings multiply by it again)")
-    warnings.warn(message, stacklevel=5)
+    if far_beyond_1 == "warn":
+        warnings.warn(message, stacklevel=5)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

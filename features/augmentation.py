@@ -61,15 +61,20 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.ran
     Training with noise at drawn ratios: S. Yin et al., "Noisy training for deep neural networks in speech
     recognition", EURASIP Journal on Audio, Speech, and Music Processing 2015:2.
     """
-    check_samples(samples)
+    _check(samples)
     _check_number("snr_db", snr_db, *DECIBELS)
     noise = np.asarray(noise)
     if noise.ndim == 1 and len(noise):
         noise = _excerpt(noise, len(samples), rng)
-    check_samples(noise, name="noise")
+    _check(noise, "noise")
     _, level = _normalised(samples)
     added, _ = _normalised(noise)
     return np.asarray(samples + level * 10 ** (-float(snr_db) / 20) * added).astype(np.asarray(samples).dtype)
+
+
+def _check(samples: np.ndarray, name: str = "samples") -> np.ndarray:
+    """Refuse what is no mono sound; loud it may be, as nothing here depends on the level."""
+    return check_samples(samples, name, far_beyond_1="accept")
 
 
 def _excerpt(noise: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -164,7 +169,7 @@ def gain(samples: np.ndarray, gain_db: float) -> np.ndarray:
     Volume perturbation in V. Peddinti et al., "JHU ASpIRE system: robust LVCSR with TDNNs, iVector
     adaptation and RNN-LMs", ASRU 2015.
     """
-    check_samples(samples)
+    _check(samples)
     _check_number("gain_db", gain_db, *DECIBELS)
     return np.asarray(samples) * 10 ** (float(gain_db) / 20)
 
@@ -194,7 +199,7 @@ def time_shift(samples: np.ndarray, n_shift: int) -> np.ndarray:
     By up to 100 ms in R. Tang and J. Lin, "Deep residual learning for small-footprint keyword
     spotting", ICASSP 2018.
     """
-    check_samples(samples)
+    _check(samples)
     _check_number("n_shift", n_shift, -math.inf, whole=True)
     samples = np.asarray(samples)
     moved = np.zeros_like(samples)
@@ -233,7 +238,7 @@ def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
     T. Ko et al., "Audio augmentation for speech recognition", Interspeech 2015, where the factors are
     0.9, 1 and 1.1. By `resample`, and so without aliasing.
     """
-    check_samples(samples)
+    _check(samples)
     _check_number("factor", factor, *SPEEDS)
     samples = np.asarray(samples)
     speed = Fraction(float(factor)).limit_denominator(100)
@@ -295,7 +300,7 @@ def spec_augment(
     ----------
     frames : array (T, F), floating
         Features of one clip without padding. Neighbouring columns are to be neighbouring bands: those
-        of `LogMel` without deltas and stacking. For others, switch the masks of frequency off.
+        of a log-mel without deltas and stacking. For others, switch the masks of frequency off.
     rng : numpy.random.Generator
         Draws the masks.
     n_time_masks : int, default 2
@@ -491,7 +496,7 @@ class Augmentation:
                 _check_range(name, getattr(self, name), low, high)
         _check_number("probability", self.probability, 0, 1)
         for number, noise in enumerate(self.noises):
-            if not check_samples(noise, name=f"noises[{number}]").any():
+            if not _check(noise, f"noises[{number}]").any():
                 raise FeatureError(f"noises[{number}]: all samples are 0; leave it out")
 
     def __call__(self, samples: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -517,7 +522,7 @@ class Augmentation:
         FeatureError
             If the samples are no mono sound.
         """
-        check_samples(samples)
+        _check(samples)
         _check_number("sample_rate", sample_rate, 1)
         samples = np.asarray(samples)
         if self.speed is not None and self._happens(rng):

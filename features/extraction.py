@@ -9,7 +9,7 @@ Letters: N samples, T frames.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -280,9 +280,25 @@ def checked(samples: np.ndarray, plan: Plan) -> np.ndarray:
     FeatureError
         If they are too few.
     """
-    samples = check_samples(samples, full_scale=plan.settings.sample_scale != 1)
+    samples = check_samples(samples, far_beyond_1=beyond_full_scale(plan.settings))
     framing.check_length(len(samples), plan.settings, plan.sample_rate)
     return samples
+
+
+def beyond_full_scale(settings: FeatureSettings) -> Literal["warn", "refuse"]:
+    """Tell what to do about samples far beyond full scale.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        `sample_scale`.
+
+    Returns
+    -------
+    {"warn", "refuse"}
+        They are refused where they would be multiplied as if they were of full scale 1.
+    """
+    return "warn" if settings.sample_scale == 1 else "refuse"
 
 
 def conditioned(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:

@@ -12,7 +12,15 @@ import numpy as np
 from features import dynamics, framing, logarithm
 from features.audio import SUSPICIOUS, audio_sample_rate, check_samples, read_audio_blocks
 from features.errors import FeatureError
-from features.extraction import BLOCK, Frames, arranged, frame_computer, n_computed, separated
+from features.extraction import (
+    BLOCK,
+    Frames,
+    arranged,
+    beyond_full_scale,
+    frame_computer,
+    n_computed,
+    separated,
+)
 from features.plan import plan
 from features.settings import FeatureSettings
 
@@ -117,7 +125,9 @@ class FeatureStream:
         settings = self._plan.settings
         if samples.shape == (0,):
             return self._finished(self._static(samples.astype(self.dtype)))
-        samples = check_samples(samples, full_scale=settings.sample_scale != 1).astype(self.dtype, copy=False)
+        samples = check_samples(samples, far_beyond_1=beyond_full_scale(settings)).astype(
+            self.dtype, copy=False
+        )
         noise = None
         if self._rng is not None:
             noise = framing.draw_dither(self._rng, len(samples), settings, self.dtype)

@@ -241,7 +241,7 @@ def test_what_is_no_sound_is_refused(samples, message):
     with pytest.raises(AudioError, match=message):
         check_samples(samples, name="clip")
     with pytest.raises(AudioError, match=message):
-        check_samples(samples, name="clip", full_scale=True)
+        check_samples(samples, name="clip", far_beyond_1="refuse")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -262,14 +262,14 @@ def test_integers_stored_as_floats_are_warned_about_and_refused_where_they_would
         checked = check_samples(samples, name="clip")
     np.testing.assert_array_equal(checked, samples)
     with pytest.raises(AudioError) as caught:
-        check_samples(samples, name="clip", full_scale=True)
+        check_samples(samples, name="clip", far_beyond_1="refuse")
     assert str(caught.value) == f"{message} (the settings multiply by it again)"
 
 
-@pytest.mark.parametrize("full_scale", [False, True])
-def test_samples_up_to_30_db_above_full_scale_pass(full_scale):
+@pytest.mark.parametrize("far_beyond_1", ["warn", "refuse"])
+def test_samples_up_to_30_db_above_full_scale_pass(far_beyond_1):
     samples = np.array([0, 31.9, -31.9])
-    assert check_samples(samples, full_scale=full_scale) is samples
+    assert check_samples(samples, far_beyond_1=far_beyond_1) is samples
 
 
 # Resampling

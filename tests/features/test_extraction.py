@@ -11,6 +11,7 @@ from features import (
     AudioError,
     FeatureError,
     FeatureSettings,
+    extraction,
     mel_filterbank,
     normalise_clip,
     preset,
@@ -377,7 +378,8 @@ STAGED = [
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("settings", STAGED, ids=range(len(STAGED)))
-def test_stage_by_stage_is_the_same_bits(settings, dtype):
+def test_stage_by_stage_is_the_same_bits(monkeypatch, settings, dtype):
+    monkeypatch.setattr(extraction, "kernels_for", lambda plan: None)
     samples = np.tile(FADING, 2).astype(dtype)
     stages = list(run_stages(settings, samples, RATE))
     assert [stage for stage, _ in stages] == list(STAGES)

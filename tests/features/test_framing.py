@@ -7,12 +7,13 @@ from scipy.signal import get_window
 from features import FeatureError, FeatureSettings, preset
 from features.framing import (
     check_length,
-    condition,
     count_frames,
     cut,
     dither,
     draw_dither,
+    emphasise,
     first_sample,
+    scale,
     stretch,
     window,
 )
@@ -125,19 +126,21 @@ def test_a_stretch_keeps_float32():
 
 
 def test_a_signal_with_nothing_to_do_is_left_alone():
-    assert condition(NOISE, FeatureSettings(pre_emphasis=0.9)) is NOISE  # which is of the frames
+    of_frames = FeatureSettings(pre_emphasis=0.9)
+    assert emphasise(scale(NOISE, of_frames), of_frames) is NOISE
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_signal_is_scaled_then_gets_noise_and_then_emphasis(dtype):
     samples, noise = np.array([1, -2, 5], dtype), np.array([0.5, 0, -1], dtype)
     settings = FeatureSettings(sample_scale=4, dither=1, pre_emphasis=0.5, pre_emphasis_of="signal")
-    found = condition(samples, settings, noise=noise)  # 4.5, -8, 19
-    assert found.dtype == dtype
+    scaled = scale(samples, settings, noise)
+    found = emphasise(scaled, settings)
+    assert scaled.dtype == found.dtype == dtype
+    np.testing.assert_array_equal(scaled, [4.5, -8, 19])
     np.testing.assert_array_equal(found, [4.5, -10.25, 23])
-    later = condition(samples[1:], settings, before=4.5, noise=noise[1:])
-    np.testing.assert_array_equal(later, found[1:])
-    assert len(condition(samples[:0], settings)) == 0
+    np.testing.assert_array_equal(emphasise(scaled[1:], settings, before=4.5), found[1:])
+    assert len(emphasise(scaled[:0], settings)) == 0
 
 
 @pytest.mark.parametrize(("of", "by_hand"), [("frame", [0.5, 2.5, 0.5]), ("signal", [1, 2.5, 0.5])])
