@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from features import dynamics, framing, logarithm
-from features.audio import SUSPICIOUS, audio_sample_rate, check_samples, read_audio_blocks
+from features.audio import audio_sample_rate, check_samples, read_audio_blocks
 from features.errors import FeatureError
 from features.extraction import (
     BLOCK,
@@ -181,7 +181,7 @@ class FeatureStream:
         there = self._there + len(samples)
         k = self._n_complete(there)
         result = np.empty((k, self.n_features), self.dtype)
-        if not feed(samples, SUSPICIOUS, self._buffer, self._there, result):
+        if not feed(samples, self._buffer, self._there, result):
             return None
         self._there = there - k * self._plan.hop_length
         self._n_samples += len(samples)

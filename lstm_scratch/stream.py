@@ -63,13 +63,13 @@ class Stream:
         self._fast = self._all_in_one(lstm)
         self.reset()
 
-    def _all_in_one(self, lstm: Params) -> Callable[..., State] | None:
+    def _all_in_one(self, lstm: Params) -> Callable[..., None] | None:
         """Set up steps and head as one compiled call, where that is who computes."""
         if self._lstm.engine != "numba" or self._lstm.single_step(lstm) is None:
             return None
         kernels = load_kernels("lstm_scratch.kernels.head", "the LSTM")
         head, layers = self._head, self._lstm.layers_of(lstm)
-        made: Callable[..., State] = kernels.steps_with_head(layers, head.kind, head.query, head.linear)
+        made: Callable[..., None] = kernels.steps_with_head(layers, head.kind, head.query, head.linear)
         return made
 
     def reset(self) -> None:
@@ -114,7 +114,7 @@ class Stream:
     def _classified(self, frames: np.ndarray) -> np.ndarray:
         result = np.empty((len(frames), len(self.classes)), np.float32)
         if self._fast is not None:
-            self._state = self._fast(frames, *self._state, self._head.state, result)
+            self._fast(frames, *self._state, self._head.state, result)
             return result
         for frame, probabilities in zip(frames, result, strict=True):
             y, self._state = self._step(frame, self._state)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.audio import SUSPICIOUS
 from features.kernels import fft
 from features.plan import Plan
 from simd.buffers import Scratch, empty
@@ -26,12 +27,12 @@ from simd.vectors import Vector, fma, log, sqrt
 
 # What is where in `table`. AT_...: where something begins, in `table` (the first four) or in `numbers`.
 FRAME_LENGTH, HOP_LENGTH, N_FFT, N_PASSES, N_BANDS, N_COLUMNS, HAS_BANK = range(7)
-REMOVE_DC, ENERGY, EMPHASISE, MAGNITUDE, LOGARITHM = range(7, 12)
+REMOVE_DC, ENERGY, MAGNITUDE, LOGARITHM, LANES = range(7, 12)
 AT_RADICES, AT_PLACES, AT_BANK, AT_COLUMNS = range(12, 16)
 AT_WINDOW, AT_TWIDDLES, AT_SPLIT, AT_BANK_WEIGHTS, AT_COLUMN_WEIGHTS, AT_SCALARS = range(16, 22)
 HEADER = 22
 # What is where behind AT_SCALARS, and what there is of each logarithm.
-PER_FRAME, EMPHASIS, POWER_FACTOR, OF_BANDS, OF_ENERGY = 0, 1, 2, 3, 7
+PER_FRAME, EMPHASIS, POWER_FACTOR, OF_BANDS, OF_ENERGY, SCALE = 0, 1, 2, 3, 7, 11
 OFFSET, FLOOR, FLOOR_OF_ZERO, PER_LN = range(4)
 ENERGIES = ("none", "raw", "windowed", "spectral")
 RAW, WINDOWED, SPECTRAL = 1, 2, 3
@@ -51,51 +52,47 @@ def _define_rows(name: str, write: Any) -> Any:
     return operation(name, define)
 
 
-def _write_sum(squares: bool) -> Any:
+def _write_sum(power: int) -> Any:
     def write(e: Emitter, row: Any, n: Any, others: list[Any]) -> None:
-        """Sum the rows, or their squares."""
+        """Sum rows; or the squares of what they are above another row."""
+        target, *mean = others
+        b, four = e.b, e.number(4)
+        middle = [e.load(address) for address in mean]
 
-        def add(k: Any, carried: list[Any]) -> list[Any]:
-            x, total = e.load(row(k)), e.vector(carried[0])
-            return [(fma(x, x, total) if squares else total + x).value]
+        def add(k: Any, total: Any) -> Any:
+            x = e.load(row(k))
+            if power == 1:
+                return (e.vector(total) + x).value
+            x = x - middle[0]
+            return fma(x, x, e.vector(total)).value
 
-        (total,) = e.count(n, [e.kind.constant(0.0)], add)
-        e.store(e.vector(total), others[0])
+        def add_four(k: Any, totals: list[Any]) -> list[Any]:  # as one sum alone would wait for itself
+            first = b.mul(k, four)
+            return [add(b.add(first, e.number(j)), total) for j, total in enumerate(totals)]
+
+        quarter = b.sdiv(n, four)
+        done = b.mul(quarter, four)
+        totals = e.count(quarter, [e.kind.constant(0.0)] * 4, add_four)
+        (last,) = e.count(b.sub(n, done), totals[:1], lambda k, total: [add(b.add(done, k), total[0])])
+        a0, a1, a2, a3 = map(e.vector, [last, *totals[1:]])
+        e.store((a0 + a1) + (a2 + a3), target)
 
     return write
 
 
-def _write_subtract(e: Emitter, row: Any, n: Any, others: list[Any]) -> None:
-    """Subtract a row times a number from all."""
-    share = e.load(others[0]) * e.vector(e.broadcast(others[1]))
+def _write_condition(e: Emitter, row: Any, n: Any, others: list[Any]) -> None:
+    """Subtract the mean, emphasise high frequencies, and multiply by the window."""
+    mean, emphasis, window = others
+    middle, factor = e.load(mean), -e.vector(e.broadcast(emphasis))
 
-    def subtract(k: Any, _: list[Any]) -> list[Any]:
-        e.store(e.load(row(k)) - share, row(k))
-        return []
-
-    e.count(n, [], subtract)
-
-
-def _write_emphasise(e: Emitter, row: Any, n: Any, others: list[Any]) -> None:
-    """Subtract from each row the one before it, times a number; from the first, itself."""
-    factor = -e.vector(e.broadcast(others[0]))
-
-    def emphasise(k: Any, carried: list[Any]) -> list[Any]:
-        x = e.load(row(k))
-        e.store(fma(e.vector(carried[0]), factor, x), row(k))
+    def condition(k: Any, carried: list[Any]) -> list[Any]:
+        x = e.load(row(k)) - middle
+        weight = e.vector(e.broadcast(e.address(window, k)))
+        e.store(fma(e.vector(carried[0]), factor, x) * weight, row(k))
         return [x.value]
 
-    e.count(n, [e.load(row(e.number(0))).value], emphasise)
-
-
-def _write_weigh(e: Emitter, row: Any, n: Any, others: list[Any]) -> None:
-    """Multiply each row by its number."""
-
-    def weigh(k: Any, _: list[Any]) -> list[Any]:
-        e.store(e.load(row(k)) * e.vector(e.broadcast(e.address(others[0], k))), row(k))
-        return []
-
-    e.count(n, [], weigh)
+    # The first sample counts as preceded by itself.
+    e.count(n, [(e.load(row(e.number(0))) - middle).value], condition)
 
 
 def _write_root(e: Emitter, row: Any, n: Any, others: list[Any]) -> None:
@@ -149,11 +146,9 @@ def _write_weighted_sums(e: Emitter, row: Any, n: Any, others: list[Any]) -> Non
     e.count(n, [e.number(0)], one)
 
 
-_sum_rows = _define_rows("sum_rows", _write_sum(squares=False))
-_sum_squares = _define_rows("sum_squares", _write_sum(squares=True))
-_subtract = _define_rows("subtract", _write_subtract)
-_emphasise = _define_rows("emphasise", _write_emphasise)
-_weigh = _define_rows("weigh", _write_weigh)
+_sum_rows = _define_rows("sum_rows", _write_sum(power=1))
+_sum_squares = _define_rows("sum_squares", _write_sum(power=2))
+_condition = _define_rows("condition", _write_condition)
 _root = _define_rows("root", _write_root)
 _logarithm = _define_rows("logarithm", _write_logarithm)
 _weighted_sums = _define_rows("weighted_sums", _write_weighted_sums)
@@ -230,7 +225,8 @@ def _extract(stretch, numbers, table, scratch, result, L):
     first_band = n_fft + n_bins + 1 if table[HAS_BANK] else n_fft
     bands = rows[first_band:].ctypes.data
     energy, columns = bands + n_bands * row, bands + (n_bands + 1) * row
-    spare = columns + table[N_COLUMNS] * row
+    last = first_band + n_bands + 1 + table[N_COLUMNS]
+    mean, for_few = rows[last], rows[last + 1 : last + 1 + length].reshape(L, length)
     at, places = numbers.ctypes.data, table.ctypes.data
     scalars = at + table[AT_SCALARS] * S
     if table[N_COLUMNS]:
@@ -238,24 +234,23 @@ def _extract(stretch, numbers, table, scratch, result, L):
     else:
         made = rows[first_band:][: n_bands + (kind != 0)]
     frames = np.lib.stride_tricks.as_strided(stretch, (n_frames, length), (table[HOP_LENGTH] * S, S))
-    beyond = (spare - rows.ctypes.data) // row + 1
-    for_few = rows[beyond : beyond + length].reshape(L, length)
     for group in range(0, n_frames, L):
         t = max(
             0, min(group, n_frames - L)
         )  # the last group is a whole one, too: frames done again are the same
         _spread(frames, t, rows, for_few, L)
         rows[length:n_fft] = 0
+        mean[:] = 0
         if table[REMOVE_DC]:
-            _sum_rows(scratch, (frame, length, spare))
-            _subtract(scratch, (frame, length, spare, scalars + PER_FRAME * S))
+            _sum_rows(scratch, (frame, length, mean.ctypes.data))
+            mean *= numbers[table[AT_SCALARS] + PER_FRAME]
         if kind == RAW:
-            _sum_squares(scratch, (frame, length, energy))
-        if table[EMPHASISE]:
-            _emphasise(scratch, (frame, length, scalars + EMPHASIS * S))
-        _weigh(scratch, (frame, length, at + table[AT_WINDOW] * S))
+            _sum_squares(scratch, (frame, length, energy, mean.ctypes.data))
+        window = at + table[AT_WINDOW] * S
+        _condition(scratch, (frame, length, mean.ctypes.data, scalars + EMPHASIS * S, window))
         if kind == WINDOWED:
-            _sum_squares(scratch, (frame, length, energy))
+            mean[:] = 0
+            _sum_squares(scratch, (frame, length, energy, mean.ctypes.data))
         _transform(scratch, table, numbers, L)
         M = n_fft // 2
         split, factor = at + table[AT_SPLIT] * S, scalars + POWER_FACTOR * S
@@ -278,16 +273,16 @@ def _extract(stretch, numbers, table, scratch, result, L):
 
 
 @jit
-def _feed(samples, scale, loudest, signal, n, numbers, table, scratch, result, L):
+def _feed(samples, signal, n, numbers, table, scratch, result):
     """Append samples to the n of a signal, compute frames, drop what is behind; False if too loud, or NaN."""
-    quiet = True
+    quiet, scale = True, numbers[table[AT_SCALARS] + SCALE]
     for k in range(len(samples)):
-        quiet &= abs(samples[k]) < loudest
+        quiet &= abs(samples[k]) < SUSPICIOUS
         signal[n + k] = samples[k] * scale
     if not quiet:
         return False
     if len(result):
-        _extract(signal, numbers, table, scratch, result, L)
+        _extract(signal, numbers, table, scratch, result, table[LANES])
         passed = len(result) * table[HOP_LENGTH]
         for k in range(n + len(samples) - passed):
             signal[k] = signal[k + passed]
@@ -362,9 +357,9 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
 
     table[[FRAME_LENGTH, HOP_LENGTH, N_FFT]] = plan.frame_length, plan.hop_length, plan.n_fft
     table[[N_PASSES, N_BANDS, HAS_BANK]] = len(radices), plan.n_bands, plan.bank is not None
+    table[LANES] = lanes(dtype)
     table[REMOVE_DC], table[MAGNITUDE] = settings.remove_dc, settings.spectrum == "magnitude"
     table[ENERGY], table[LOGARITHM] = ENERGIES.index(settings.energy), settings.log in ("db", "ln")
-    table[EMPHASISE] = settings.pre_emphasis > 0 and settings.pre_emphasis_of == "frame"
     put(AT_RADICES, np.array(radices, np.int64))
     places = fft.positions(radices)
     put(AT_PLACES, np.append(places, places[0]))  # frequency M is frequency 0
@@ -382,8 +377,9 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
     floors = [_floors(settings.log_floor, settings.log_floor_for)]
     floors.append(_floors(settings.energy_floor or settings.log_floor, settings.log_floor_for))
     per_ln = 10 / math.log(10) if settings.log == "db" else 1.0
-    scalars = [1 / plan.frame_length, settings.pre_emphasis, quarter]
-    scalars += [settings.log_offset, *floors[0], per_ln, 0.0, *floors[1], 1.0]
+    emphasis = settings.pre_emphasis if settings.pre_emphasis_of == "frame" else 0.0
+    scalars = [1 / plan.frame_length, emphasis, quarter]
+    scalars += [settings.log_offset, *floors[0], per_ln, 0.0, *floors[1], 1.0, settings.sample_scale]
     put(AT_SCALARS, np.array(scalars))
     n_rows = plan.n_fft + n_bins + 1 + plan.n_bands + 1 + plan.n_static + 1 + max(plan.frame_length, n_bins)
     return _Tables(np.concatenate(numbers).astype(dtype), np.concatenate(integers), n_rows, lanes(dtype))
@@ -407,7 +403,6 @@ class Extractor:
 
     def __init__(self, plan: Plan, dtype: np.dtype) -> None:
         self.tables = _tables(plan, np.dtype(dtype), plan.in_one_pass)
-        self.scale = np.dtype(dtype).type(plan.settings.sample_scale)
         (self.scratch,) = empty(np.dtype(dtype), (self.tables.n_rows * self.tables.lanes,))
 
     def __call__(self, stretch: np.ndarray, result: np.ndarray) -> None:
@@ -423,17 +418,13 @@ class Extractor:
         numbers, table, _, lanes = self.tables
         _extract(stretch, numbers, table, self.scratch, result, lanes)
 
-    def feed(
-        self, samples: np.ndarray, loudest: float, signal: np.ndarray, n: int, result: np.ndarray
-    ) -> bool:
+    def feed(self, samples: np.ndarray, signal: np.ndarray, n: int, result: np.ndarray) -> bool:
         """Take in a few samples and compute frames, in one call: what is done for every hop of a live stream.
 
         Parameters
         ----------
         samples : ndarray (m,)
             Unscaled; the memory of one follows that of the other.
-        loudest : float
-            What no sample may reach.
         signal : ndarray (n + m or more,)
             Its first n are the signal from the next frame's beginning on. Is written: first the samples are
             appended, then what is behind the frames is dropped.
@@ -445,12 +436,10 @@ class Extractor:
         Returns
         -------
         bool
-            Whether it was done: not, if a sample is too loud or NaN.
+            Whether it was done: not, if a sample is far beyond full scale or NaN.
         """
-        numbers, table, _, lanes = self.tables
-        done: bool = _feed(
-            samples, self.scale, loudest, signal, n, numbers, table, self.scratch, result, lanes
-        )
+        numbers, table, _, _ = self.tables
+        done: bool = _feed(samples, signal, n, numbers, table, self.scratch, result)
         return done
 
 

@@ -19,7 +19,7 @@ def head(kind, y, state, weights, out):
     """Take in outputs y (F,), and write the probabilities (K,) of the sequence up to here.
 
     `state` (F + 2,) is as of `lstm_scratch.stream.RunningHead`. `weights` holds the query (F,), the bias (K,)
-    and the linear layer's weights (F, K).
+    and the linear layer's weights (K, F).
     """
     F, K = y.size, out.size
     first = state[F] == 0
@@ -40,13 +40,20 @@ def head(kind, y, state, weights, out):
         for f in range(F):
             state[f] = y[f] if first or kind == LAST else max(state[f], y[f])
         state[F] = 1
+    highest, whole = -np.inf, F // 4 * 4
     for k in range(K):
-        out[k] = weights[F + k]
-    for f in range(F):
-        pooled, row = out.dtype.type(state[f] / state[F]), F + K + f * K
-        for k in range(K):
-            out[k] += pooled * weights[row + k]
-    highest, total = out.max(), 0.0
+        row = F + K + k * F
+        a = b = c = d = 0.0  # four sums, as one alone waits for itself
+        for f in range(0, whole, 4):
+            a += weights[row + f] * state[f]
+            b += weights[row + f + 1] * state[f + 1]
+            c += weights[row + f + 2] * state[f + 2]
+            d += weights[row + f + 3] * state[f + 3]
+        for f in range(whole, F):
+            a += weights[row + f] * state[f]
+        out[k] = ((a + b) + (c + d)) / state[F] + weights[F + k]
+        highest = max(highest, out[k])
+    total = 0.0
     for k in range(K):
         out[k] = math.exp(out[k] - highest)
         total += out[k]
@@ -56,11 +63,10 @@ def head(kind, y, state, weights, out):
 
 @jit
 def steps(frames, h, c, packed, sizes, kind, state, weights, out):
-    """Do a step for each frame, and what follows it; return the states h and c after the last."""
+    """Do a step for each frame, and what follows it; h and c (layers, H) are written."""
     for t in range(len(frames)):
-        h, c = step(frames[t], h, c, packed, sizes)
+        h[:], c[:] = step(frames[t], h, c, packed, sizes)
         head(kind, h[-1], state, weights, out[t])
-    return h, c
 
 
 def steps_with_head(
@@ -82,18 +88,18 @@ def steps_with_head(
     Returns
     -------
     callable
-        From frames (k, I), the states h and c (layers, H), the head's state (F + 2,), which is written, and
-        probabilities (k, K), which are written: h and c after the last step. All arrays are plain ones of the
-        weights' dtype, but the head's state, in float64.
+        Of frames (k, I), the states h and c (layers, H), the head's state (F + 2,) and probabilities (k, K):
+        all but the frames are written. They are plain arrays of the weights' dtype, but for the head's state,
+        which is in float64.
     """
     single_step(layers)  # compiles it
     packed = pack_layers(layers)
     (_, I), H = layers[0]["weight_ih"].shape, layers[0]["weight_hh"].shape[1]
     sizes = (I, len(layers), H, lanes(packed.dtype))
-    weights = np.concatenate([query, linear["bias"], linear["weight"].T.ravel()]).astype(packed.dtype)
+    weights = np.concatenate([query, linear["bias"], linear["weight"].ravel()]).astype(packed.dtype)
     number = KINDS.index(kind)
 
     def run(frames, h, c, state, out):
-        return steps(frames, h, c, packed, sizes, number, state, weights, out)
+        steps(frames, h, c, packed, sizes, number, state, weights, out)
 
     return run

@@ -18,14 +18,16 @@ def benchmark(monkeypatch):
 
 def test_a_row_per_shape(benchmark, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "SHAPES", [(3, 5, 1), (3, 5, 2)])
+    monkeypatch.setattr(benchmark, "MODELS", [6])
     monkeypatch.setattr(benchmark, "alternate", lambda runs, *_, **__: dict.fromkeys(runs, 0.004))
     path = tmp_path / "rows.json"
     benchmark.main(["--quick", "--json", str(path)])
-    one, two = json.loads(path.read_text())["rows"]
+    one, two, model = json.loads(path.read_text())["rows"]
     assert [one[k] for k in ("op", "I", "H", "L", "threads")] == ["step", 3, 5, 1, 1]
     assert one["ours_ms"] == one["torch_ms"] == one["cell_ms"] == one["onnxruntime_ms"] == 1
     assert one["ratio_torch"] == one["ratio_cell"] == one["ratio_onnxruntime"] == 1
     assert (two["L"], two["cell_ms"], two["ratio_cell"]) == (2, None, None)
+    assert [model[k] for k in ("op", "H", "ours_ms", "others_ms", "ratio_others")] == ["model", 6, 1, 1, 1]
     assert "1000.0" in capsys.readouterr().out  # microseconds
 
 
@@ -37,3 +39,13 @@ def test_a_wrong_result_is_refused_before_anything_is_timed(benchmark, monkeypat
     monkeypatch.setattr(benchmark, "alternate", None)
     with pytest.raises(AssertionError, match=who):
         benchmark.measure(3, 5, 1, 0)
+
+
+@pytest.mark.parametrize("who", ["ours", "others"])
+def test_a_model_that_says_something_else_is_refused_before_anything_is_timed(benchmark, monkeypatch, who):
+    runs = benchmark.model_contestants(6)
+    wrong = runs | {who: lambda: runs[who]()[::-1]}
+    monkeypatch.setattr(benchmark, "model_contestants", lambda H: wrong)
+    monkeypatch.setattr(benchmark, "alternate", None)
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        benchmark.measure_model(6, 0)
