@@ -8,6 +8,8 @@ which does a tiny step first, so that imports, compiling and starting threads do
 most memory that is resident at any moment during some steps, above what was resident before x was made. Both
 have to hold x, y, dy, dx and the parameters' gradients; that is the last column.
 
+Features: a recording of hours is read, and its MFCC computed, block by block.
+
 Inference: features of one long sequence come in blocks, and the state goes from block to block. What is
 resident should not grow, and the outputs have to be the same bits as of one pass.
 """
@@ -16,14 +18,17 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from benchmarks.timing import machine
+from features import preset, stream_file
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.params import Params, freeze
 
@@ -37,6 +42,7 @@ WARM_UP = (3, 8)  # T, B of the tiny step
 STEPS = 3
 INPUTS, HIDDEN = 40, 128  # of inference
 FRAMES_PER_SECOND = 100
+RATE = 16_000  # of a recording, in Hz
 HOURS, QUICK_HOURS = 10, 1
 BLOCK = 1000  # frames
 AT_ONCE = 10  # blocks that are also computed in one pass
@@ -289,6 +295,48 @@ def stream(hours: float) -> Row:
     }
 
 
+def write_recording(path: Path, hours: float) -> None:
+    """Write a long recording of noise, a minute at a time.
+
+    Parameters
+    ----------
+    path : path
+        A WAV file.
+    hours : float
+        Its length.
+    """
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+        for _ in range(round(60 * hours)):
+            file.write(rng.uniform(-0.1, 0.1, 60 * RATE).astype(np.float32))
+
+
+def listen(path: str) -> Row:
+    """Compute all features of a recording, in this process.
+
+    Parameters
+    ----------
+    path : str
+        The recording.
+
+    Returns
+    -------
+    dict
+        ``frames``; ``seconds``; ``most_mb``, all that was resident at any moment, with Python and libraries;
+        and ``features_mb``, what the features take that are kept.
+    """
+    CLEAR.write_text("5")
+    start = time.perf_counter()
+    kept = list(stream_file(path, preset("kaldi", n_mels=40)))
+    seconds = time.perf_counter() - start
+    return {
+        "frames": sum(map(len, kept)),
+        "seconds": seconds,
+        "most_mb": resident("VmHWM") / MB,
+        "features_mb": sum(block.nbytes for block in kept) / MB,
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command.
 
@@ -316,8 +364,19 @@ def main(arguments: list[str] | None = None) -> None:
     print("resident after " + ", ".join(f"{share}: {mb:.1f} MB" for share, mb in long["resident_mb"].items()))
     print(f"{long['seconds']:.1f} s in forward passes: real time by {1 / long['real_time_factor']:,.0f}")
     print(f"blocks differ from one pass over {AT_ONCE * BLOCK:,} frames by {long['difference']:g}")
+    hours = QUICK_HOURS if given.quick else HOURS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "long.wav"
+        write_recording(path, hours)
+        heard = in_fresh_process(f"listen({str(path)!r})") | {"hours": hours}
+        megabytes = path.stat().st_size / MB
+    print(f"\nMFCC of a recording of {hours} h, {megabytes:,.0f} MB: {heard['frames']:,} frames, all kept")
+    print(
+        f"resident at most: {heard['most_mb']:.0f} MB, Python and libraries included, of which features "
+        f"{heard['features_mb']:.0f} MB; {heard['seconds']:.1f} s, reading included"
+    )
     if given.json:
-        report = {"machine": on, "training": rows, "inference": long}
+        report = {"machine": on, "training": rows, "inference": long, "features": heard}
         Path(given.json).write_text(json.dumps(report, indent=1) + "\n")
 
 

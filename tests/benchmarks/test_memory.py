@@ -53,7 +53,14 @@ def test_a_row_per_shape_and_one_long_sequence(benchmark, monkeypatch, tmp_path,
     assert list(long["resident_mb"]) == ["1%", "10%", "50%", "100%"]
     assert long["real_time_factor"] == pytest.approx(long["seconds"] / 1080)
     assert long["difference"] == 0
-    assert "blocks differ from one pass over 10,000 frames by 0\n" in capsys.readouterr().out
+    heard = report["features"]
+    assert heard["frames"] == 107_998  # whole ones of 25 ms, every 10 ms
+    assert heard["features_mb"] == pytest.approx(4e-6 * 13 * 107_998)
+    assert heard["features_mb"] < heard["most_mb"] < 500
+    assert heard["hours"] == 0.3
+    out = capsys.readouterr().out
+    assert "blocks differ from one pass over 10,000 frames by 0\n" in out
+    assert "MFCC of a recording of 0.3 h, 35 MB: 107,998 frames, all kept\n" in out
 
 
 def test_blocks_without_the_state_are_refused(benchmark, monkeypatch):
