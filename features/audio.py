@@ -6,10 +6,10 @@ Letters: N samples, C channels.
 import math
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from features.errors import AudioError
+from simd.errors import warn
 
 #: File name endings that libsndfile reads and that hold recordings.
 AUDIO_SUFFIXES = frozenset(
@@ -41,7 +42,7 @@ AUDIO_SUFFIXES = frozenset(
 STOPBAND_DB = 81.0  # what resampling leaves of a tone that does not fit the new rate
 LOUDEST = 2.0**32  # beyond 32-bit integers taken for floats; the power of more overflows
 NEGLIGIBLE_BYTES = 1024  # some programs count their header as sound; a cut takes more than that
-SUSPICIOUS = 32.0  # 30 dB above full scale
+FAR_BEYOND_1 = 32.0  # 30 dB above full scale
 CHECK_BLOCK = 2**13  # samples: few enough that BLAS keeps to one thread
 PASSBAND = 0.92  # of the lower rate's Nyquist frequency, kept flat
 
@@ -70,6 +71,7 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> 
     AudioError
         If the file is missing, empty, truncated, no audio, or holds NaN or infinite samples.
     """
+    _check_rate(sample_rate)
     with _opened(path) as file:
         native_rate, channels = file.samplerate, file.read(dtype="float32", always_2d=True)
         _check_whole(path, file, len(channels))
@@ -107,14 +109,19 @@ def read_audio_blocks(
     """
     if not 0 < block_s < math.inf:
         raise AudioError(f"a block is a positive number of seconds, not {block_s!r}")
+    _check_rate(sample_rate)
     with _opened(path) as file:
         resampler = _Resampler(file.samplerate, sample_rate or file.samplerate)
-        n = 0
+        n, far_beyond_1 = 0, "warn"
         for channels in file.blocks(
             max(1, round(block_s * file.samplerate)), dtype="float32", always_2d=True
         ):
+            samples, name = _mono(channels), f"{path}, from sample {n} on" if n else str(path)
+            samples = check_samples(samples, name, far_beyond_1)  # type: ignore[arg-type]
+            if not _loudest(samples) < FAR_BEYOND_1:
+                far_beyond_1 = "accept"  # it has been said
             n += len(channels)
-            yield from resampler(check_samples(_mono(channels), name=str(path)))
+            yield from resampler(samples)
         _check_whole(path, file, n)
         yield from resampler(np.zeros(0, np.float32), last=True)
 
@@ -128,15 +135,31 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty (0 bytes); record or copy it again")
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            yield file
+        file = soundfile.SoundFile(os.fsencode(path))
     except TypeError:  # soundfile takes any .raw for headerless
         raise AudioError(
             f"{path}: not a readable recording (no header tells its sample rate); convert or remove it"
         ) from None
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        raise AudioError(f"{path}: not a readable recording ({reason}); convert or remove it") from None
+        raise _unreadable(path, error) from None
+    with file:
+        try:
+            yield file
+        except soundfile.LibsndfileError as error:
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: soundfile.LibsndfileError) -> AudioError:
+    """Put libsndfile's reason into one line."""
+    reason = error.error_string.rstrip(".")
+    return AudioError(f"{path}: not a readable recording ({reason}); convert or remove it")
+
+
+def _check_rate(sample_rate: int | None) -> None:
+    """Refuse what is no rate to resample to."""
+    whole = isinstance(sample_rate, Integral) and not isinstance(sample_rate, bool)
+    if sample_rate is not None and not (whole and sample_rate > 0):
+        raise AudioError(f"a sample rate is a positive whole number of Hz, not {sample_rate!r}")
 
 
 def _check_whole(path: str | os.PathLike[str], file: soundfile.SoundFile, n_read: int) -> None:
@@ -219,17 +242,21 @@ def check_samples(
         )
     if len(samples) == 0:
         raise AudioError(f"{name}: holds no samples")
-    if samples.dtype != np.float64:
-        with np.errstate(over="ignore"):
-            samples = samples.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float64 if samples.itemsize == 8 else np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         for n in range(0, len(samples), CHECK_BLOCK):
-            # Mostly a sum of squares tells at once that all is well. NaN is the largest and the smallest.
+            # Mostly a sum of squares tells at once that all is well.
             block = samples[n : n + CHECK_BLOCK]
-            if not block.dot(block) < SUSPICIOUS**2 and not max(block.max(), -block.min()) < SUSPICIOUS:
+            if not block.dot(block) < FAR_BEYOND_1**2 and not _loudest(block) < FAR_BEYOND_1:
                 _check_values(samples, name, far_beyond_1)
                 break
     return samples
+
+
+def _loudest(samples: np.ndarray) -> float:
+    """Tell the largest absolute value; NaN, if there is one."""
+    return float(np.maximum(samples.max(), -samples.min()))
 
 
 def _check_values(samples: np.ndarray, name: str, far_beyond_1: str) -> None:
@@ -250,7 +277,7 @@ def _check_values(samples: np.ndarray, name: str, far_beyond_1: str) -> None:
     if far_beyond_1 == "refuse":
         raise AudioError(f"{message} (the settings multiply by it again)")
     if far_beyond_1 == "warn":
-        warnings.warn(message, stacklevel=5)
+        warn(message)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

@@ -169,7 +169,12 @@ class Sliding:
 
     def __init__(self, settings: FeatureSettings) -> None:
         self.kind, self.n = settings.sliding_normalisation, settings.sliding_frames
-        self.sums: np.ndarray | None = None  # of all frames up to each of the last n + 1, and of squares
+        # Frames are cut into segments of n. The last n frames are the end of one and the beginning of the
+        # next; so their sum is one of the former's sums from behind and one of the latter's from its
+        # beginning. Nothing is ever subtracted, and what was long ago leaves no trace.
+        self.segment: np.ndarray | None = None  # (n, 2, F): frames and their squares
+        self.n_there = 0  # of them
+        self.from_behind: np.ndarray | None = None  # (n + 1, 2, F), of the segment before
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Normalise the next frames.
@@ -186,20 +191,35 @@ class Sliding:
         """
         if self.kind == "none" or len(frames) == 0:
             return frames
-        exact = frames.astype(np.float64)
-        powers = np.stack([exact, exact**2], axis=1)  # (T, 2, F)
-        before = np.zeros((1, *powers.shape[1:])) if self.sums is None else self.sums
-        sums = np.concatenate([before, np.cumsum(np.concatenate([before[-1:], powers]), axis=0)[1:]])
-        t = np.arange(len(before), len(sums))
-        start = np.maximum(t - self.n, 0)
-        self.sums = sums[-(self.n + 1) :]
-        mean, square = ((sums[t] - sums[start]) / (t - start)[:, None, None]).swapaxes(0, 1)
-        centred = exact - mean
-        if self.kind == "mean-variance":
-            variance = square - mean**2
-            constant = variance <= 1e-10 * square  # but for rounding
-            centred = np.where(constant, 0, centred / np.sqrt(np.where(constant, 1, variance)))
-        return np.asarray(centred.astype(frames.dtype))
+        if self.segment is None:
+            self.segment = np.empty((self.n, 2, frames.shape[1]))
+        parts, start = [], 0
+        while start < len(frames):
+            part = frames[start : start + self.n - self.n_there]
+            parts.append(self._within_segment(part.astype(np.float64), self.segment))
+            start += len(part)
+        return np.concatenate(parts).astype(frames.dtype)
+
+    def _within_segment(self, frames: np.ndarray, segment: np.ndarray) -> np.ndarray:
+        """Normalise frames that end with the present segment, or before."""
+        first, end = self.n_there, self.n_there + len(frames)
+        segment[first:end, 0], segment[first:end, 1] = frames, frames**2
+        sums = np.cumsum(segment[:end], axis=0)[first:]
+        count = np.arange(first, end) + 1.0
+        if self.from_behind is not None:
+            sums, count = sums + self.from_behind[first + 1 : end + 1], np.full(end - first, float(self.n))
+        self.n_there = end
+        if end == self.n:
+            nothing = np.zeros((1, *segment.shape[1:]))
+            self.from_behind = np.concatenate([np.cumsum(segment[::-1], axis=0)[::-1], nothing])
+            self.n_there = 0
+        mean, square = (sums / count[:, None, None]).swapaxes(0, 1)
+        centred: np.ndarray = frames - mean
+        if self.kind == "mean":
+            return centred
+        variance = square - mean**2
+        constant = variance <= 1e-10 * square  # but for rounding
+        return np.where(constant, 0, centred / np.sqrt(np.where(constant, 1, variance)))
 
 
 def stack_frames(frames: np.ndarray, count: int) -> np.ndarray:

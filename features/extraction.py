@@ -9,19 +9,21 @@ Letters: N samples, T frames.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from features import dynamics, framing, logarithm
 from features.audio import check_samples
+from features.errors import FeatureError
 from features.plan import Plan, plan
 from features.settings import FeatureSettings
 from features.spectrum import spectrum
 from simd.loading import load_kernels
 
 BLOCK = 1024  # frames that are computed at a time: their samples stay in the cache
-WORTH_A_THREAD = 500  # frames; fewer are done sooner than a thread is woken
+FRAMES_WORTH_A_THREAD = 500  # frames; fewer are done sooner than a thread is woken
 
 
 class Frames(NamedTuple):
@@ -248,13 +250,15 @@ def extract(
     FeatureError
         As of `FeatureSettings.__call__`.
     """
+    if num_threads is not None and not (isinstance(num_threads, Integral) and num_threads > 0):
+        raise FeatureError(f"num_threads is a positive whole number or None, not {num_threads!r}")
     at_rate = plan(settings, sample_rate)
     signal = checked(samples, at_rate)
     n_frames = framing.count_frames(len(signal), settings, sample_rate)
-    scaled = settings.dither > 0 or (settings.pre_emphasis > 0 and settings.pre_emphasis_of == "signal")
-    if scaled:
+    as_a_whole = settings.dither > 0 or (settings.pre_emphasis > 0 and settings.pre_emphasis_of == "signal")
+    if as_a_whole:
         signal = conditioned(signal, settings)
-    static = static_frames(at_rate, signal, 0, n_frames, num_threads, scaled)
+    static = static_frames(at_rate, signal, 0, n_frames, num_threads, is_conditioned=as_a_whole)
     return finished(at_rate, static)
 
 
@@ -282,7 +286,7 @@ def checked(samples: np.ndarray, plan: Plan) -> np.ndarray:
     """
     samples = check_samples(samples, far_beyond_1=beyond_full_scale(plan.settings))
     framing.check_length(len(samples), plan.settings, plan.sample_rate)
-    return samples
+    return np.ascontiguousarray(samples)  # as kernels read it
 
 
 def beyond_full_scale(settings: FeatureSettings) -> Literal["warn", "refuse"]:
@@ -298,7 +302,7 @@ def beyond_full_scale(settings: FeatureSettings) -> Literal["warn", "refuse"]:
     {"warn", "refuse"}
         They are refused where they would be multiplied as if they were of full scale 1.
     """
-    return "warn" if settings.sample_scale == 1 else "refuse"
+    return "refuse" if settings.sample_scale > 1 else "warn"
 
 
 def conditioned(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
@@ -322,7 +326,12 @@ def conditioned(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
 
 
 def static_frames(
-    plan: Plan, signal: np.ndarray, start: int, stop: int, num_threads: int | None = 1, scaled: bool = True
+    plan: Plan,
+    signal: np.ndarray,
+    start: int,
+    stop: int,
+    num_threads: int | None = 1,
+    is_conditioned: bool = True,
 ) -> np.ndarray:
     """Compute what depends on single frames alone, a block of them at a time.
 
@@ -336,8 +345,8 @@ def static_frames(
         From which frame to which.
     num_threads : int or None, default 1
         As of `FeatureSettings.__call__`.
-    scaled : bool, default True
-        Whether the signal is conditioned; or is only to be scaled, which is done block by block.
+    is_conditioned : bool, default True
+        Whether the signal is; or is only to be scaled, which is done block by block.
 
     Returns
     -------
@@ -345,23 +354,26 @@ def static_frames(
         Columns, where the plan is in one pass; else the bands, and the energy behind them if there is one.
     """
     result = np.empty((stop - start, n_computed(plan)), signal.dtype)
-    kernels, n_frames = kernels_for(plan), stop - start
+    kernels, n_frames, threads = kernels_for(plan), stop - start, 1
     compute = _plain_frames if kernels is None else kernels.extract
-    threads = 1 if kernels is None or n_frames < WORTH_A_THREAD else kernels.thread_count(num_threads)
+    if kernels is not None and num_threads != 1 and n_frames >= FRAMES_WORTH_A_THREAD:
+        from simd.threads import in_parts, thread_count  # which take numba
+
+        threads = thread_count(num_threads)
     block = min(BLOCK, -(-n_frames // threads))
 
     def work(low: int, high: int) -> None:
         for t in range(start + low * block, min(start + high * block, stop), block):
             end = min(t + block, stop)
             piece = framing.stretch(signal, *_span(plan, t, end), plan.settings)
-            piece = piece if scaled else framing.scale(piece, plan.settings)
+            piece = piece if is_conditioned else framing.scale(piece, plan.settings)
             compute(plan, piece, result[t - start : end - start])
 
     n_blocks = -(-n_frames // block)
     if threads == 1:
         work(0, n_blocks)
     else:
-        kernels.in_parts(work, np.ones(n_blocks), threads)
+        in_parts(work, np.ones(n_blocks), threads)
     return result
 
 
@@ -380,11 +392,12 @@ def columns(plan: Plan, data: Frames) -> np.ndarray:
     ndarray (T, n_static)
         The columns.
     """
+    energy = [] if data.energy is None else [data.energy[:, None]]
     if plan.columns is None:
-        return data.values
-    if data.energy is None:
-        return _product(data.values, plan.columns[:-1])
-    return _product(np.concatenate([data.values, data.energy[:, None]], axis=1), plan.columns)
+        order = [*energy, data.values] if plan.energy_first else [data.values, *energy]
+        return np.concatenate(order, axis=1) if energy else data.values
+    weights = plan.columns if energy else plan.columns[:-1]
+    return _product(np.concatenate([data.values, *energy], axis=1), weights)
 
 
 def frame_computer(plan: Plan, dtype: np.dtype) -> Callable[[np.ndarray, np.ndarray], None]:
@@ -420,7 +433,7 @@ def n_computed(plan: Plan) -> int:
     int
         Those of a frame, where the plan is in one pass; else the bands, and the energy if there is one.
     """
-    return plan.n_static if plan.in_one_pass else plan.n_bands + (plan.settings.energy != "none")
+    return plan.n_static if plan.in_one_pass else plan.n_with_energy
 
 
 def separated(plan: Plan, values: np.ndarray) -> Frames:
@@ -493,7 +506,7 @@ def arranged(plan: Plan, data: Frames) -> np.ndarray:
 
 def _plain_frames(plan: Plan, stretch: np.ndarray, result: np.ndarray) -> None:
     """Run the stages of single frames in plain numpy."""
-    data = Frames(framing.cut(stretch, plan.frame_length, plan.hop_length))
+    data = Frames(framing.cut(stretch, plan.frame_length, plan.hop_length)[: len(result)])
     for stage in OF_A_FRAME if plan.in_one_pass else OF_A_FRAME[:-2]:
         data = stage.compute(plan, data)
     if not plan.in_one_pass:
@@ -526,14 +539,19 @@ def _product(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     weights = matrix.astype(values.dtype)
     for k, column in enumerate(values.T):
         there = weights[k].nonzero()[0]
-        result[:, there] += column[:, None] * weights[k, there]
+        with np.errstate(invalid="ignore"):  # of logarithms of zero
+            result[:, there] += column[:, None] * weights[k, there]
     return result
 
 
 def warm_up() -> None:
     """Compile the kernels, so that nobody has to wait for it later."""
+    at_rate = plan(FeatureSettings(), 16_000)
     for dtype in (np.float32, np.float64):
         FeatureSettings()(np.zeros(1, dtype), 16_000)
+        feed = getattr(frame_computer(at_rate, np.dtype(dtype)), "feed", None)
+        if feed is not None:
+            feed(np.zeros(1, dtype), np.zeros(2, dtype), 0, np.zeros((0, at_rate.n_bands), dtype))
 
 
 def kernels_for(plan: Plan) -> Any:

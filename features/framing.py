@@ -219,8 +219,9 @@ def check_length(n_samples: int, settings: FeatureSettings, sample_rate: int | N
     """
     if count_frames(n_samples, settings, sample_rate) < 1:
         frame, _, _ = settings.sizes(sample_rate)
+        of = f"of {frame}" if settings.framing == "whole-frames" else "with its middle in the clip"
         raise FeatureError(
-            f"{n_samples} samples hold no frame of {frame}; use a longer clip, or "
+            f"{n_samples} samples hold no frame {of}; use a longer clip, or "
             'framing="pad-end" or "centred", which fill up with zeros'
         )
 

@@ -95,6 +95,8 @@ def mel_filterbank(settings: FeatureSettings, sample_rate: int) -> np.ndarray:
     _, _, n_fft = settings.sizes(sample_rate)
     low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
     scale, n_mels = settings.mel_scale, settings.n_mels
+    if n_mels > 2 * n_fft and not settings.allow_empty_bands:  # before they take memory
+        raise FeatureError(f"{n_mels} mel bands are too many for {n_fft} FFT points; use fewer bands")
     mel = _evenly_in_mel(settings, sample_rate)
     edges = warp(mel_to_hz(mel, scale), settings, sample_rate)[:, None]
     bins = np.arange(1 + n_fft // 2) * (sample_rate / n_fft)

@@ -31,7 +31,9 @@ class Plan:
         From bins to mel bands. None, where the bins are the bands.
     columns : ndarray (n_bands + 1, n_static), float64, or None
         From the bands' logarithms, with that of the energy behind them, to a frame's columns. None, where
-        these are the bands.
+        these are the bands, and the energy if there is one.
+    energy_first : bool
+        Whether the energy goes before the bands. (There may be thousands of bands: too many for a matrix.)
     """
 
     settings: FeatureSettings
@@ -43,6 +45,7 @@ class Plan:
     window: np.ndarray
     bank: np.ndarray | None
     columns: np.ndarray | None
+    energy_first: bool
 
     @property
     def n_bands(self) -> int:
@@ -52,7 +55,12 @@ class Plan:
     @property
     def n_static(self) -> int:
         """How many columns there are before deltas."""
-        return self.n_bands if self.columns is None else self.columns.shape[1]
+        return self.n_with_energy if self.columns is None else self.columns.shape[1]
+
+    @property
+    def n_with_energy(self) -> int:
+        """How many numbers there are of a frame: the bands, and the energy if there is one."""
+        return self.n_bands + (self.settings.energy != "none")
 
     @property
     def in_one_pass(self) -> bool:
@@ -89,26 +97,25 @@ def plan(settings: FeatureSettings, sample_rate: int) -> Plan:
     check_sample_rate(sample_rate)
     frame_length, hop_length, n_fft = settings.sizes(sample_rate)
     bank = None if settings.kind == "log-spectrogram" else mel_filterbank(settings, sample_rate)
-    columns = _columns(settings, 1 + n_fft // 2 if bank is None else len(bank))
+    columns = _columns(settings) if settings.kind == "mfcc" else None
     weights = window(settings, frame_length)
     for array in (weights, bank, columns):
         if array is not None:
             array.flags.writeable = False
     first = first_sample(settings, sample_rate)
-    return Plan(settings, sample_rate, frame_length, hop_length, n_fft, first, weights, bank, columns)
+    energy_first = settings.kind != "mfcc" and settings.energy != "none" and settings.level == "first"
+    lengths = (frame_length, hop_length, n_fft, first)
+    return Plan(settings, sample_rate, *lengths, weights, bank, columns, energy_first)
 
 
-def _columns(settings: FeatureSettings, n_bands: int) -> np.ndarray | None:
+def _columns(settings: FeatureSettings) -> np.ndarray:
     """Make the matrix of `Plan.columns`."""
-    with_energy = settings.energy != "none"
-    if settings.kind != "mfcc" and not with_energy:
-        return None
+    n_bands = settings.n_mels
     energy = np.zeros((n_bands + 1, 1))
     energy[-1] = 1
-    rest = np.zeros((n_bands + 1, n_bands if settings.kind != "mfcc" else settings.n_mfcc))
-    rest[:-1] = cepstral_matrix(settings) if settings.kind == "mfcc" else np.eye(n_bands)
-    level = energy
-    if settings.kind == "mfcc":
-        level, rest = (energy if with_energy else rest[:, :1]), rest[:, 1:]
+    cepstra = np.zeros((n_bands + 1, settings.n_mfcc))
+    cepstra[:-1] = cepstral_matrix(settings)
+    level = cepstra[:, :1] if settings.energy == "none" else energy
+    rest = cepstra[:, 1:]
     order = {"first": [level, rest], "last": [rest, level], "dropped": [rest]}[settings.level]
     return np.concatenate(order, axis=1)

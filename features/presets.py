@@ -114,6 +114,6 @@ def preset(name: str, **changes: Any) -> FeatureSettings:
     >>> preset("kaldi", kind="log-mel", energy="none", n_mels=80).f_min_hz
     20.0
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise FeatureError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name].change(**changes)

@@ -81,7 +81,9 @@ FROM_ZERO = (
 )
 WHOLE = ("frame_length", "hop_length", "n_fft", "n_mels", "n_mfcc", "delta_width", "sliding_frames", "stack")
 OPTIONAL = ("frame_ms", "hop_ms", "frame_length", "hop_length", "n_fft", "f_max_hz", "vtln_high_hz", "top_db")
+LARGEST = 2**53  # beyond any sense
 TWICE_TOLD = (("frame_ms", "frame_length"), ("hop_ms", "hop_length"))  # a duration, or samples
+LENGTHS_MS = tuple(ms for ms, _ in TWICE_TOLD)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -297,12 +299,14 @@ class FeatureSettings:
             value = getattr(self, name)
             if value is None and name in OPTIONAL:
                 continue
-            fits = isinstance(value, kind) and not isinstance(value, bool) and 0 <= float(value) < math.inf
+            fits = isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < LARGEST  # type: ignore[operator]
             if not fits or (value == 0 and name not in FROM_ZERO):
                 raise FeatureError(f"{name} is {wanted}, not {value!r}")
-        if not isinstance(self.dither_seed, Integral) or self.dither_seed < 0:
+        seed = self.dither_seed
+        if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
             raise FeatureError(f"dither_seed is a whole number from 0 on, not {self.dither_seed!r}")
-        if not isinstance(self.pre_emphasis, Real) or not 0 <= self.pre_emphasis <= 1:
+        emphasis = self.pre_emphasis
+        if not isinstance(emphasis, Real) or isinstance(emphasis, bool) or not 0 <= emphasis <= 1:
             raise FeatureError(f"pre_emphasis is a number from 0 to 1, not {self.pre_emphasis!r}")
 
     def _check_together(self) -> None:
@@ -317,6 +321,11 @@ class FeatureSettings:
             raise FeatureError(f"HTK's scale is of a DCT of type 2, not {self.dct_type}; change dct_norm")
         if self.kind == "mfcc" and self.level == "dropped" and self.n_mfcc == 1:
             raise FeatureError("n_mfcc=1 with the level dropped leaves no column; raise n_mfcc")
+        if self.f_max_hz is not None and self.f_min_hz >= self.f_max_hz:
+            edges = f"{self.f_min_hz:g} to {self.f_max_hz:g}"
+            raise FeatureError(f"there are no mel bands from {edges} Hz; f_min_hz < f_max_hz is needed")
+        if self.kind != "mfcc" and self.energy == "none" and self.level == "dropped":
+            raise FeatureError(f"a {self.kind} has no level that could be dropped; change level or kind")
         if self.energy != "none" and self.level == "dropped":
             raise FeatureError(f"energy={self.energy!r} is asked for and dropped; change energy or level")
         if self.delta_width % 2 == 0:
@@ -346,7 +355,9 @@ class FeatureSettings:
             These settings by name, where they are not the other's.
         """
         than = FeatureSettings() if other is None else other
-        return {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(than, name)}
+        found = {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(than, name)}
+        # A length in samples says by itself that it is not told in ms.
+        return {name: value for name, value in found.items() if value is not None or name not in LENGTHS_MS}
 
     def change(self, **changes: Any) -> Self:
         """Make the same settings but for some.
@@ -455,9 +466,13 @@ class FeatureSettings:
             for ms, length in TWICE_TOLD
         )
         if min(frame, hop) < 1:
+            told = " every ".join(
+                f"{getattr(self, ms):g} ms" if getattr(self, ms) else f"{getattr(self, length)} samples"
+                for ms, length in TWICE_TOLD
+            )
             raise FeatureError(
-                f"a frame of {self.frame_ms or frame:g} ms every {self.hop_ms or hop:g} ms is less than a "
-                f"sample at {sample_rate} Hz; use a higher sample rate or longer frames"
+                f"a frame of {told} is less than a sample at {sample_rate} Hz; use a higher sample rate or "
+                "longer frames"
             )
         n_fft = self.n_fft or 1 << (frame - 1).bit_length()
         if n_fft < frame:

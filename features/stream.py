@@ -45,7 +45,8 @@ class FeatureStream:
     n_features : int
         F.
     delay : int
-        How many frames late a frame comes, as deltas look ahead.
+        How many frames late a frame comes, as deltas look ahead. The first ones come with the first fit of a
+        polynomial, of `delta_width` frames.
 
     Raises
     ------
@@ -63,10 +64,14 @@ class FeatureStream:
     """
 
     def __init__(self, settings: FeatureSettings, sample_rate: int, dtype: Any = np.float32) -> None:
+        if not isinstance(settings, FeatureSettings):
+            raise FeatureError(f"a stream is of FeatureSettings, not {settings!r}; preset(name) has some")
         _check_streamable(settings)
+        if dtype not in (np.float32, np.float64, "float32", "float64"):
+            raise FeatureError(
+                f"features are computed in float32 or float64, not {getattr(dtype, '__name__', dtype)}"
+            )
         self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            raise FeatureError(f"features are computed in float32 or float64, not {self.dtype}")
         self.n_features = settings.n_features(sample_rate)
         self.delay = _Lookahead(settings).delay
         self._plan = plan(settings, sample_rate)
@@ -214,7 +219,7 @@ class FeatureStream:
         if self._unstacked is not None:
             frames = np.concatenate([self._unstacked, frames])
         whole = len(frames) if last else len(frames) // count * count
-        self._unstacked = frames[whole:]
+        self._unstacked = frames[whole:].copy()
         return np.ascontiguousarray(dynamics.stack_frames(frames[:whole], count))
 
 
@@ -274,11 +279,12 @@ class _Lookahead:
         if self.frames is not None:
             frames = np.concatenate([self.frames, frames])
         end = len(frames)
-        if not last:  # the first fit takes in so many
-            end = max(0, end - self.delay) if end >= self.settings.delta_width else 0
+        if not last:  # the first fit takes in so many; a regression repeats the first frame
+            fitted = self.settings.delta_kind == "regression" or end >= self.settings.delta_width
+            end = max(0, end - self.delay) if fitted else 0
         done = dynamics.append_deltas(frames, self.settings)[self.n_done : end]
         passed = max(0, end - self.delay - 1)
-        self.frames, self.n_done = frames[passed:], max(end, self.n_done) - passed
+        self.frames, self.n_done = frames[passed:].copy(), max(end, self.n_done) - passed
         return done
 
 

@@ -31,13 +31,6 @@ class Analysis(NamedTuple):
     settings: FeatureSettings
     features: np.ndarray  # (T, F)
 
-    @property
-    def changed(self) -> dict[str, Any]:
-        """Settings that are not as by default, by name."""
-        given, default = dataclasses.asdict(self.settings), dataclasses.asdict(FeatureSettings())
-        in_samples = {f"{what}_ms" for what in ("frame", "hop") if given[f"{what}_length"]}
-        return {k: value for k, value in given.items() if value != default[k] and k not in in_samples}
-
     def describe(self) -> dict[str, Any]:
         """Tell of it in plain values, for JSON.
 
@@ -60,7 +53,7 @@ class Analysis(NamedTuple):
 
     def __str__(self) -> str:
         (n_frames, n_columns), seconds = self.features.shape, len(self.samples) / self.sample_rate
-        settings = ", ".join(f"{name}={value}" for name, value in self.changed.items())
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings.differing().items())
         return (
             f"{self.file}: {seconds:.3f} s, {len(self.samples)} samples at {self.sample_rate} Hz\n"
             f"settings: {settings or 'all as by default'}\n"
@@ -202,8 +195,12 @@ def describe_difference(found: Difference) -> dict[str, Any]:
     dict
         Its fields; what is infinite is None.
     """
-    final = found.final._asdict() | {"largest": finite(found.final.largest)}
-    return dataclasses.asdict(found) | {"largest": finite(found.largest), "final": final}
+
+    def plain(gap: Any) -> dict[str, float | None]:
+        return {"largest": finite(gap.largest), "relative": finite(gap.relative)}
+
+    final = found.final._asdict() | plain(found.final)
+    return dataclasses.asdict(found) | plain(found) | {"final": final}
 
 
 def finite(number: float | None) -> float | None:

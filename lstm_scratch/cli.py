@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -66,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     options = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: say(f"{PROGRAM}: warning: {message}")
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the command that was asked for; what a user can mend ends in one line."""
     try:
         return int(options.run(options) or 0)
     except BrokenPipeError:  # whoever read the output has had enough
@@ -527,6 +535,9 @@ def _info(options: argparse.Namespace) -> None:
 
 def _features(options: argparse.Namespace) -> None:
     outputs = [path for path in (options.plot, options.output) if path is not None]
+    everything = [path.resolve() for path in (options.file, *outputs)]
+    if len(set(everything)) < len(everything):
+        raise UserError("the recording and what is made of it are to be different files; name another one")
     for path in outputs:
         if not options.overwrite:
             check_new(path)

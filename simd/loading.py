@@ -1,11 +1,12 @@
 """Loading kernels when they are first needed, as numba takes its time; without them, where there are none."""
 
 import sys
-import warnings
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from simd.errors import warn
 
 
 @cache
@@ -54,4 +55,4 @@ def warn_of(reason: str) -> None:
     reason : str
         Why.
     """
-    warnings.warn(f"no fast kernels, numpy computes instead: {reason}", stacklevel=4)
+    warn(f"no fast kernels, numpy computes instead: {reason}")

@@ -1,4 +1,4 @@
-"""A register of numbers, in LLVM's terms, with operators; and exp, sigmoid and tanh of it.
+"""A register of numbers, in LLVM's terms, with operators; and exp, log, sigmoid, tanh and square root of it.
 
 What is written with them reads as it does in numpy, and becomes vector instructions. No fast-math flag
 is used: every operation is rounded once, in the order written, so that NaN stays NaN and the same numbers

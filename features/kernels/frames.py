@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from features.audio import SUSPICIOUS
+from features.audio import FAR_BEYOND_1
 from features.kernels import fft
 from features.plan import Plan
 from simd.buffers import Scratch, empty
@@ -20,17 +20,14 @@ from simd.cpu import lanes
 from simd.emitter import I64, Emitter, operation
 from simd.jit import jit
 from simd.moves import copy, transpose
-from simd.threads import in_parts, thread_count
-
-__all__ = ["Extractor", "arrange", "extract", "in_parts", "is_for_kernels", "thread_count"]
 from simd.vectors import Vector, fma, log, sqrt
 
 # What is where in `table`. AT_...: where something begins, in `table` (the first four) or in `numbers`.
 FRAME_LENGTH, HOP_LENGTH, N_FFT, N_PASSES, N_BANDS, N_COLUMNS, HAS_BANK = range(7)
-REMOVE_DC, ENERGY, MAGNITUDE, LOGARITHM, LANES = range(7, 12)
-AT_RADICES, AT_PLACES, AT_BANK, AT_COLUMNS = range(12, 16)
-AT_WINDOW, AT_TWIDDLES, AT_SPLIT, AT_BANK_WEIGHTS, AT_COLUMN_WEIGHTS, AT_SCALARS = range(16, 22)
-HEADER = 22
+REMOVE_DC, ENERGY, ENERGY_FIRST, MAGNITUDE, LOGARITHM, LANES = range(7, 13)
+AT_RADICES, AT_PLACES, AT_BANK, AT_COLUMNS = range(13, 17)
+AT_WINDOW, AT_TWIDDLES, AT_SPLIT, AT_BANK_WEIGHTS, AT_COLUMN_WEIGHTS, AT_SCALARS = range(17, 23)
+HEADER = 23
 # What is where behind AT_SCALARS, and what there is of each logarithm.
 PER_FRAME, EMPHASIS, POWER_FACTOR, OF_BANDS, OF_ENERGY, SCALE = 0, 1, 2, 3, 7, 11
 OFFSET, FLOOR, FLOOR_OF_ZERO, PER_LN = range(4)
@@ -221,10 +218,11 @@ def _extract(stretch, numbers, table, scratch, result, L):
     n_bins = n_fft // 2 + 1
     rows = scratch.reshape(-1, L)
     row = L * S  # bytes
-    frame, spectrum = rows.ctypes.data, rows[n_fft:].ctypes.data
-    first_band = n_fft + n_bins + 1 if table[HAS_BANK] else n_fft
+    frame, spectrum = rows.ctypes.data, rows[n_fft + 1 :].ctypes.data
+    first_band = n_fft + 1 + (n_bins + 1 if table[HAS_BANK] else 0)
     bands = rows[first_band:].ctypes.data
-    energy, columns = bands + n_bands * row, bands + (n_bands + 1) * row
+    energy = bands - row if table[ENERGY_FIRST] else bands + n_bands * row
+    columns = bands + (n_bands + 1) * row
     last = first_band + n_bands + 1 + table[N_COLUMNS]
     mean, for_few = rows[last], rows[last + 1 : last + 1 + length].reshape(L, length)
     at, places = numbers.ctypes.data, table.ctypes.data
@@ -232,7 +230,7 @@ def _extract(stretch, numbers, table, scratch, result, L):
     if table[N_COLUMNS]:
         made = rows[first_band + n_bands + 1 :][: table[N_COLUMNS]]
     else:
-        made = rows[first_band:][: n_bands + (kind != 0)]
+        made = rows[first_band - table[ENERGY_FIRST] :][: n_bands + (kind != 0)]
     frames = np.lib.stride_tricks.as_strided(stretch, (n_frames, length), (table[HOP_LENGTH] * S, S))
     for group in range(0, n_frames, L):
         t = max(
@@ -277,7 +275,7 @@ def _feed(samples, signal, n, numbers, table, scratch, result):
     """Append samples to the n of a signal, compute frames, drop what is behind; False if too loud, or NaN."""
     quiet, scale = True, numbers[table[AT_SCALARS] + SCALE]
     for k in range(len(samples)):
-        quiet &= abs(samples[k]) < SUSPICIOUS
+        quiet &= abs(samples[k]) < FAR_BEYOND_1
         signal[n + k] = samples[k] * scale
     if not quiet:
         return False
@@ -357,7 +355,7 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
 
     table[[FRAME_LENGTH, HOP_LENGTH, N_FFT]] = plan.frame_length, plan.hop_length, plan.n_fft
     table[[N_PASSES, N_BANDS, HAS_BANK]] = len(radices), plan.n_bands, plan.bank is not None
-    table[LANES] = lanes(dtype)
+    table[LANES], table[ENERGY_FIRST] = lanes(dtype), plan.energy_first and plan.in_one_pass
     table[REMOVE_DC], table[MAGNITUDE] = settings.remove_dc, settings.spectrum == "magnitude"
     table[ENERGY], table[LOGARITHM] = ENERGIES.index(settings.energy), settings.log in ("db", "ln")
     put(AT_RADICES, np.array(radices, np.int64))
@@ -381,7 +379,9 @@ def _tables(plan: Plan, dtype: np.dtype, arrange: bool) -> _Tables:
     scalars = [1 / plan.frame_length, emphasis, quarter]
     scalars += [settings.log_offset, *floors[0], per_ln, 0.0, *floors[1], 1.0, settings.sample_scale]
     put(AT_SCALARS, np.array(scalars))
-    n_rows = plan.n_fft + n_bins + 1 + plan.n_bands + 1 + plan.n_static + 1 + max(plan.frame_length, n_bins)
+    of_extract = plan.n_fft + n_bins + plan.n_bands + plan.n_static + plan.frame_length + 4
+    of_arrange = 2 * (plan.n_bands + 1) + plan.n_static
+    n_rows = max(of_extract, of_arrange)
     return _Tables(np.concatenate(numbers).astype(dtype), np.concatenate(integers), n_rows, lanes(dtype))
 
 

@@ -7,7 +7,8 @@ it is written with: registers with operators, the compiler, threads, memory. The
 1. `tile.py`: a block of a matrix product that stays in registers, and the gates' mathematics on its sums.
    Forward, the sums are z, and become gates, c and h. Backward, they are dh, and become dz and dc.
 2. `packing.py`: weights in the order in which a tile reads them.
-3. `passes.py`, `step.py`: the loops over time; one step of one sequence through all layers.
+3. `passes.py`, `step.py`, `head.py`: the loops over time; one step of one sequence through all layers;
+   what follows the LSTM after a step.
 4. `layout.py`: rows sorted by length, so that a row that has ended costs nothing.
 5. `engine.py`: all of it behind the two signatures of `lstm.py`.
 

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from features import AudioError, audio_sample_rate, check_samples, read_audio, resample
+from features import (
+    AudioError,
+    FeatureSettings,
+    audio_sample_rate,
+    check_samples,
+    read_audio,
+    read_audio_blocks,
+    resample,
+)
 
 PCM16 = np.array([-32768, -12345, -1, 0, 1, 16384, 32767], np.int16)
 NOISE = np.random.default_rng(0).uniform(-0.9, 0.9, 4 * 16_000)
@@ -343,3 +351,47 @@ def test_a_file_name_need_not_be_text(tmp_path, call):
     found = call(path)
     assert (found[1] if isinstance(found, tuple) else found) == 16_000
     message_for(tmp_path / os.fsdecode(b"g\xfc"), call)
+
+
+# Rates, blocks, and where a warning points
+
+
+@pytest.mark.parametrize("rate", [0, -1, 8000.0, "8000", True])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100), 8000)
+    with pytest.raises(AudioError, match="a sample rate is a positive whole number of Hz, not "):
+        read_audio(path, rate)
+    with pytest.raises(AudioError, match="a sample rate is a positive whole number of Hz, not "):
+        next(read_audio_blocks(path, rate))
+
+
+def test_a_bad_sample_of_a_later_block_is_named_by_its_place(tmp_path):
+    samples = np.zeros(300, np.float32)
+    samples[205] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 100, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"a.wav, from sample 200 on: 1 of 100 .* \(the first is number 5\)"):
+        list(read_audio_blocks(tmp_path / "a.wav", block_s=1))
+
+
+def test_loud_blocks_are_warned_of_once(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(300, 100.0), 100, subtype="FLOAT")
+    with pytest.warns(UserWarning, match="a sample of 100") as warned:
+        assert len(list(read_audio_blocks(tmp_path / "a.wav", block_s=1))) == 3
+    assert len(warned) == 1
+
+
+def test_a_warning_names_the_line_that_led_to_it():
+    with pytest.warns(UserWarning, match="full scale is 1") as warned:
+        FeatureSettings()(np.full(400, 99.0), 16_000)
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("order", "dtype"), [(">f8", np.float64), (">f4", np.float32), (np.float16, np.float32)]
+)
+def test_bytes_in_another_order_keep_their_precision(order, dtype):
+    checked = check_samples(np.array([0.1, 0.2], order))
+    assert checked.dtype == np.dtype(dtype)
+    assert checked.dtype.isnative
+    np.testing.assert_allclose(checked, [0.1, 0.2], rtol=1e-3)

@@ -209,3 +209,23 @@ def test_a_sequence_normalised_in_pieces_is_the_same_bits(n, kind, dtype):
     whole, pieces = sliding(kind, n)(frames), sliding(kind, n)
     found = [pieces(frames[low:high]) for low, high in [(0, 1), (1, 1), (1, 3), (3, 21), (21, 30)]]
     np.testing.assert_array_equal(np.concatenate(found), whole)
+
+
+@pytest.mark.parametrize("kind", ["mean", "mean-variance"])
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_sliding_normalisation_is_of_each_window_alone(kind, n):
+    """Also far below what came long before, and after what was no number."""
+    frames = NOISE.copy()
+    frames[:5] *= 1e12
+    frames[9] = -np.inf
+    sliding = Sliding(FeatureSettings(sliding_normalisation=kind, sliding_frames=n))
+    with np.errstate(invalid="ignore"):
+        found = np.concatenate([sliding(frames[:3]), sliding(frames[3:4]), sliding(frames[4:])])
+    for t in [*range(5), *range(5 + n, 9), *range(10 + n, 30)]:
+        window = frames[max(0, t - n + 1) : t + 1]
+        wanted = frames[t] - window.mean(axis=0)
+        if kind == "mean-variance" and n > 1 and t > 0:
+            wanted = wanted / window.std(axis=0)
+        np.testing.assert_allclose(
+            found[t], 0 if n == 1 else wanted, rtol=1e-9, atol=1e-9 * np.abs(window).max()
+        )

@@ -303,3 +303,53 @@ def test_sound_needs_a_sample_rate(kind):
 def test_a_sample_rate_may_be_numpys():
     sound = np.random.default_rng(0).uniform(-1, 1, 900)
     np.testing.assert_array_equal(FeatureSettings()(sound, np.int64(8000)), FeatureSettings()(sound, 8000))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"f_min_hz": 5000.0, "f_max_hz": 100.0}, "there are no mel bands from 5000 to 100 Hz"),
+        ({"energy": "raw", "level": "dropped"}, "energy='raw' is asked for and dropped"),
+        ({"kind": "log-mel", "level": "dropped"}, "a log-mel has no level that could be dropped"),
+        ({"dither_seed": True}, "dither_seed is a whole number from 0 on, not True"),
+        ({"pre_emphasis": True}, "pre_emphasis is a number from 0 to 1, not True"),
+        ({"delta_order": True}, "delta_order is one of 0, 1, 2, not True"),
+        ({"dct_type": 2.0}, "dct_type is one of 1, 2, 3, not 2.0"),
+        ({"n_mels": 10**400}, "n_mels is a positive whole number"),
+    ],
+)
+def test_more_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(FeatureError, match=message):
+        FeatureSettings(**changes)
+
+
+@pytest.mark.parametrize("num_threads", [0, -1, 1.5, "2"])
+@pytest.mark.parametrize("n_samples", [400, 200_000])
+def test_a_wrong_number_of_threads_is_refused_for_any_clip(num_threads, n_samples):
+    with pytest.raises(FeatureError, match="num_threads is a positive whole number or None, not "):
+        FeatureSettings()(np.zeros(n_samples), 16_000, num_threads)
+
+
+def test_a_scale_below_1_takes_samples_of_16_bits():
+    large = np.random.default_rng(0).uniform(-30_000, 30_000, 700)
+    with pytest.warns(UserWarning, match="full scale is 1"):
+        found = FeatureSettings(sample_scale=1 / 32768)(large, 16_000)
+    np.testing.assert_array_equal(found, FeatureSettings()(large / 32768, 16_000))
+
+
+def test_settings_show_what_is_not_as_by_default():
+    shown = FeatureSettings(frame_length=400, n_mels=26)
+    assert repr(shown) == "FeatureSettings(frame_length=400, n_mels=26)"
+    assert shown.differing() == {"frame_length": 400, "n_mels": 26}
+    assert eval(repr(preset("kaldi"))) == preset("kaldi")
+    assert preset("kaldi").differing(preset("kaldi", n_mels=24)) == {"n_mels": 23}
+
+
+def test_a_preset_that_is_no_name_is_refused():
+    with pytest.raises(FeatureError, match=r"there is no preset \['kaldi'\]"):
+        preset(["kaldi"])
+
+
+def test_a_monstrous_number_of_bands_takes_no_memory():
+    with pytest.raises(FeatureError, match="99999999 mel bands are too many for 512 FFT points"):
+        FeatureSettings(n_mels=99_999_999)(np.zeros(400), 16_000)

@@ -6,7 +6,17 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import AudioError, FeatureError, FeatureSettings, FeatureStream, preset, read_audio, stream_file
+import features.stream as stream_module
+from features import (
+    AudioError,
+    FeatureError,
+    FeatureSettings,
+    FeatureStream,
+    extraction,
+    preset,
+    read_audio,
+    stream_file,
+)
 from features.framing import count_frames
 
 RATE = 8000
@@ -161,6 +171,29 @@ def test_samples_of_another_scale_are_noticed():
         FeatureStream(STREAMABLE["default"], RATE).push(np.full(90, 200, np.float32))
     with pytest.raises(AudioError, match="the settings multiply"):
         FeatureStream(STREAMABLE["kaldi"], RATE).push(np.full(90, 200, np.float32))
+
+
+@pytest.mark.parametrize("features", [STREAMABLE["kaldi"], STREAMABLE["n_fft of a large prime"]])
+def test_a_push_may_be_longer_than_a_block(monkeypatch, features):
+    monkeypatch.setattr(stream_module, "BLOCK", 5)
+    assert streamed(features, [SOUND]).tobytes() == whole(features, SOUND).tobytes()
+    monkeypatch.setattr(extraction, "kernels_for", lambda plan: None)
+    assert streamed(features, [SOUND]).tobytes() == whole(features, SOUND).tobytes()
+
+
+def test_a_regression_does_not_wait_for_more_than_it_looks_ahead():
+    stream = FeatureStream(STREAMABLE["regression"].change(framing="whole-frames", delta_order=1), RATE)
+    stream.push(SOUND[:120])
+    assert [len(stream.push(SOUND[n : n + 80])) for n in range(120, 600, 80)] == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["stacked", "slopes", "sliding variance"])
+def test_a_long_push_is_let_go_of(name):
+    stream = FeatureStream(STREAMABLE[name], RATE)
+    stream.push(np.tile(SOUND, 100))
+    holders = [stream, stream._lookahead, stream._sliding]
+    arrays = [value for holder in holders for value in vars(holder).values() if isinstance(value, np.ndarray)]
+    assert sum((array if array.base is None else array.base).nbytes for array in arrays) < 100_000
 
 
 @streamable

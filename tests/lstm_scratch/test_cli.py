@@ -562,15 +562,48 @@ def test_features_of_no_recording_end_in_one_line(run, tmp_path):
 
 @pytest.mark.parametrize("option", ["-o", "--plot"])
 def test_features_replace_a_file_only_when_told_to(run, recording, option):
-    before = recording.read_bytes()
-    error = run("features", recording, option, recording).the_error()
-    assert f"{recording}: is there already; name another file, or pass --overwrite" in error
-    assert recording.read_bytes() == before
     path = recording.with_name("old")
     path.write_bytes(b"old")
+    error = run("features", recording, option, path).the_error()
+    assert f"{path}: is there already; name another file, or pass --overwrite" in error
+    assert path.read_bytes() == b"old"
     assert run("features", recording, option, path, "--overwrite").status == 0
     assert path.read_bytes().startswith(b"\x93NUMPY" if option == "-o" else b"\x89PNG\r\n\x1a\n")
     assert sorted(recording.parent.iterdir()) == [path, recording]
+
+
+def test_neither_the_recording_nor_another_result_is_replaced(run, recording, tmp_path):
+    before, path = recording.read_bytes(), tmp_path / "both"
+    link = tmp_path / "link.wav"
+    link.symlink_to(recording)
+    for outputs in (["-o", recording], ["--plot", link], ["-o", path, "--plot", tmp_path / "." / "both"]):
+        error = run("features", recording, *outputs, "--overwrite").the_error()
+        assert "are to be different files; name another one" in error
+    assert recording.read_bytes() == before
+    assert not path.exists()
+    os.mkfifo(path)
+    assert (
+        "is no file that could be replaced"
+        in run("features", recording, "-o", path, "--overwrite").the_error()
+    )
+    assert path.is_fifo()
+
+
+@pytest.mark.filterwarnings("always")
+def test_what_is_warned_of_takes_one_line(run, tmp_path):
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.full(900, 200.0), 8000, subtype="FLOAT")
+    outcome = run("features", path)
+    assert outcome.status == 0
+    for line, name in zip(outcome.err.splitlines(), (path, "samples"), strict=True):
+        assert line.startswith(f"lstm-scratch: warning: {name}: a sample of 200, but full scale is 1")
+
+
+def test_infinite_differences_are_null_in_json(run, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(900), 8000)
+    given = ("--set", "top_db=none", "--compare-set", "log_floor=0", "--json")
+    result = json.loads(run("features", tmp_path / "silent.wav", *given).out, parse_constant=pytest.fail)
+    assert result["difference"]["relative"] is result["difference"]["largest"] is None
 
 
 def test_features_are_compared(run, recording):

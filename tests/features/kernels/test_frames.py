@@ -74,7 +74,7 @@ def test_a_frame_has_the_same_bits_alone_and_among_others(settings, dtype):
 
 
 def test_threads_change_no_bit(monkeypatch):
-    monkeypatch.setattr(extraction, "WORTH_A_THREAD", 2)
+    monkeypatch.setattr(extraction, "FRAMES_WORTH_A_THREAD", 2)
     for settings in (FeatureSettings(), preset("kaldi")):
         one = settings(SOUND, RATE, num_threads=1)
         for threads in (2, 3, None):
@@ -113,3 +113,39 @@ def test_infinities_in_the_tables_do_not_reach_other_columns(monkeypatch):
     wanted = np.r_[np.log(1e-3), np.full(40, -np.inf)]
     np.testing.assert_allclose(fast[0], wanted)
     np.testing.assert_allclose(plain[0], wanted)
+
+
+@pytest.mark.parametrize(
+    "settings", [FeatureSettings(), FeatureSettings(framing="whole-frames"), preset("kaldi")]
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_samples_need_not_lie_side_by_side(monkeypatch, settings, threads):
+    monkeypatch.setattr(extraction, "BLOCK", 7)
+    monkeypatch.setattr(extraction, "FRAMES_WORTH_A_THREAD", 2)
+    stereo = np.stack([SOUND, SOUND[::-1]], axis=1)
+    for sound in (stereo[:, 0], stereo[:, 1], SOUND[::-1], SOUND[::3]):
+        wanted = settings(sound.copy(), RATE)
+        assert settings(sound, RATE, num_threads=threads).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("energy", ["none", "raw"])
+def test_more_bands_than_bins_have_their_room(monkeypatch, energy):
+    settings = FeatureSettings(
+        frame_length=16, hop_length=5, n_mels=300, n_mfcc=299, allow_empty_bands=True, energy=energy
+    )
+    fast, plain = both(monkeypatch, settings, SOUND[:700])
+    np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("level", ["first", "last"])
+@pytest.mark.parametrize("kind", ["log-mel", "log-spectrogram"])
+@pytest.mark.parametrize("top_db", [None, 80.0])
+def test_the_energy_is_where_it_is_told_to_be(monkeypatch, level, kind, top_db):
+    settings = FeatureSettings(kind=kind, energy="raw", level=level, top_db=top_db, n_mels=11)
+    alone = settings.change(energy="none")
+    fast, plain = both(monkeypatch, settings, SOUND)
+    np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-10)
+    place = 0 if level == "first" else -1
+    np.testing.assert_array_equal(np.delete(fast, place, axis=1), alone(SOUND, RATE))
+    middle = SOUND[160 * 9 - 200 : 160 * 9 + 200]
+    assert fast[9, place] == pytest.approx(np.log(middle @ middle), rel=1e-12)
