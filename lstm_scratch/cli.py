@@ -42,7 +42,7 @@ from lstm_scratch.plots import (
     plot_features,
     plot_training,
 )
-from lstm_scratch.sound import PRESETS, FeatureError, FeatureSettings, warm_up_features
+from lstm_scratch.sound import PRESETS, FeatureError, FeatureSettings, setting_from_text, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
@@ -344,6 +344,9 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         "--stack-frames", type=int, default=DEFAULTS.features.stack, metavar="N", help="frames per LSTM step"
     )
     group.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting of the features"
+    )
+    group.add_argument(
         "--clip-normalisation",
         choices=("none", "mean", "mean-variance"),
         default=DEFAULTS.features.clip_normalisation,
@@ -422,6 +425,7 @@ def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
     names = {field.name for field in dataclasses.fields(FeatureSettings)}
     of_features = {k: v for k, v in given.items() if k in names}
     features = FeatureSettings(kind=options.features, stack=options.stack_frames, **of_features)
+    features = features.change(**dict(map(setting_from_text, options.set)))
     renamed = {
         "features": features,
         "sample_rate": options.sample_rate_hz,

@@ -17,6 +17,7 @@ from lstm_scratch import engines, progress
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.cli import main
 from lstm_scratch.sound import FeatureSettings, explain_difference, preset, read_audio
+from lstm_scratch.stream import Stream
 from simd.jit import cache_folder
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
@@ -687,3 +688,18 @@ def test_a_variable_that_is_no_number_of_threads_ends_in_one_line(run, tones, tm
     outcome = run("train", tones, "-o", tmp_path / "m.safetensors")
     message = "LSTM_SCRATCH_NUM_THREADS is a whole number above 0, not 'zwei'"
     assert outcome.the_error() == f"lstm-scratch: error: {message}"
+
+
+def test_any_setting_of_the_features_can_be_trained_with_and_such_a_model_listens(run, split, tmp_path):
+    model = tmp_path / "live.safetensors"
+    words = ("--set", "top_db=none", "--set", "framing=whole-frames", "--set", "n_mels=19")
+    run("train", split, "-o", model, "--no-bidirectional", "--delta-order", 0, "--stack-frames", 1, *words)
+    classifier = AudioClassifier.load(model)
+    assert classifier.features == FeatureSettings(
+        top_db=None, framing="whole-frames", n_mels=19, n_mfcc=classifier.features.n_mfcc
+    )
+    samples = np.sin(np.arange(2000) * 0.7).astype(np.float32)
+    said = Stream(classifier).push(samples)
+    np.testing.assert_allclose(said[-1:], classifier.predict_proba([samples]), rtol=0, atol=1e-5)
+    error = run("train", split, "-o", tmp_path / "m", "--set", "top_dB=none").the_error()
+    assert "there is no setting 'top_dB'; did you mean top_db?" in error
