@@ -233,9 +233,8 @@ def _extract(stretch, numbers, table, scratch, result, L):
         made = rows[first_band - table[ENERGY_FIRST] :][: n_bands + (kind != 0)]
     frames = np.lib.stride_tricks.as_strided(stretch, (n_frames, length), (table[HOP_LENGTH] * S, S))
     for group in range(0, n_frames, L):
-        t = max(
-            0, min(group, n_frames - L)
-        )  # the last group is a whole one, too: frames done again are the same
+        # The last group is a whole one, too: frames that are done again are the same.
+        t = max(0, min(group, n_frames - L))
         _spread(frames, t, rows, for_few, L)
         rows[length:n_fft] = 0
         mean[:] = 0
