@@ -43,7 +43,7 @@ one by one; without the latter it takes about two thirds of the time. Its sample
 python_speech_features: computes in float64. So does ours, and in the next line in float32.
 audioflux: its frame is as long as its transform, 32 ms; so is ours. It gives log10, ours dB. It has one
 thread in all rows: alone in a process it uses no more, and beside torch more make its spectrum wrong.
-All threads: kaldi_native_fbank and python_speech_features have none of their own, ours from 500 frames on.
+All threads: kaldi_native_fbank and python_speech_features have none of their own, ours from 3000 frames on.
 -: left out, as it would need more than {seconds} s or {gigabytes:.0f} GB, by what a shorter clip needed."""
 
 

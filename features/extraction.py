@@ -23,7 +23,7 @@ from features.spectrum import spectrum
 from simd.loading import load_kernels
 
 BLOCK = 1024  # frames that are computed at a time: their samples stay in the cache
-FRAMES_WORTH_A_THREAD = 500  # frames; fewer are done sooner than a thread is woken
+FRAMES_WORTH_A_THREAD = 3000  # of fewer, waking a thread costs more than it gains
 
 
 class Frames(NamedTuple):
@@ -255,7 +255,7 @@ def extract(
     at_rate = plan(settings, sample_rate)
     signal = checked(samples, at_rate)
     n_frames = framing.count_frames(len(signal), settings, sample_rate)
-    as_a_whole = settings.dither > 0 or (settings.pre_emphasis > 0 and settings.pre_emphasis_of == "signal")
+    as_a_whole = not framing.by_blocks(settings)
     if as_a_whole:
         signal = conditioned(signal, settings)
     static = static_frames(at_rate, signal, 0, n_frames, num_threads, is_conditioned=as_a_whole)
@@ -346,7 +346,7 @@ def static_frames(
     num_threads : int or None, default 1
         As of `FeatureSettings.__call__`.
     is_conditioned : bool, default True
-        Whether the signal is; or is only to be scaled, which is done block by block.
+        Whether the signal is; or that is done block by block, where `framing.by_blocks` says so.
 
     Returns
     -------
@@ -365,9 +365,8 @@ def static_frames(
     def work(low: int, high: int) -> None:
         for t in range(start + low * block, min(start + high * block, stop), block):
             end = min(t + block, stop)
-            piece = framing.stretch(signal, *_span(plan, t, end), plan.settings)
-            piece = piece if is_conditioned else framing.scale(piece, plan.settings)
-            compute(plan, piece, result[t - start : end - start])
+            take = framing.stretch if is_conditioned else framing.conditioned_stretch
+            compute(plan, take(signal, *_span(plan, t, end), plan.settings), result[t - start : end - start])
 
     n_blocks = -(-n_frames // block)
     if threads == 1:

@@ -200,6 +200,49 @@ def stretch(signal: np.ndarray, low: int, high: int, settings: FeatureSettings) 
     return np.pad(signal, (before, after), mode=mode)[low + before : high + before]
 
 
+def by_blocks(settings: FeatureSettings) -> bool:
+    """Tell whether a signal can be conditioned stretch by stretch.
+
+    Parameters
+    ----------
+    settings : FeatureSettings
+        What is to be done to it.
+
+    Returns
+    -------
+    bool
+        Not with dither, which is drawn from its beginning on; nor if it is emphasised, and mirrored then.
+    """
+    emphasised = settings.pre_emphasis > 0 and settings.pre_emphasis_of == "signal"
+    filled = settings.framing != "mirrored" and settings.pad_mode == "constant"
+    return settings.dither == 0 and (filled or not emphasised)
+
+
+def conditioned_stretch(samples: np.ndarray, low: int, high: int, settings: FeatureSettings) -> np.ndarray:
+    """Take a stretch of a signal that is not conditioned yet: the same as `stretch` of the conditioned one.
+
+    Parameters
+    ----------
+    samples : ndarray (N,)
+        The signal.
+    low, high : int
+        As of `stretch`.
+    settings : FeatureSettings
+        Of which `by_blocks` is true.
+
+    Returns
+    -------
+    ndarray (high - low,)
+        The stretch.
+    """
+    if settings.pre_emphasis == 0 or settings.pre_emphasis_of == "frame":
+        return scale(stretch(samples, low, high, settings), settings)
+    scaled = scale(stretch(samples, low - 1, high, settings), settings)
+    emphasised = emphasise(scaled[1:], settings, before=scaled[0])
+    emphasised[max(0, len(samples) - low) :] = 0  # where the filling begins
+    return emphasised
+
+
 def check_length(n_samples: int, settings: FeatureSettings, sample_rate: int | None) -> None:
     """Refuse a signal of which there is no frame.
 
