@@ -236,7 +236,7 @@ def check_samples(
         raise AudioError(
             f"{name}: one channel of shape (N,) is wanted, not {samples.shape}; average the channels"
         )
-    if not np.issubdtype(samples.dtype, np.floating):
+    if samples.dtype.kind != "f":
         raise AudioError(
             f"{name}: {samples.dtype} samples; scale them to floats in [-1, 1] (int16: divide by 32768)"
         )

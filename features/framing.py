@@ -136,12 +136,31 @@ def count_frames(n_samples: int, settings: FeatureSettings, sample_rate: int | N
     int
         T; 0 for a signal that is too short for one.
     """
-    frame, hop, n_fft = settings.sizes(sample_rate)
-    if settings.framing == "centred":
+    return frames_within(n_samples, settings.framing, *settings.sizes(sample_rate))
+
+
+def frames_within(n_samples: int, framing: str, frame: int, hop: int, n_fft: int) -> int:
+    """Count the frames of a signal.
+
+    Parameters
+    ----------
+    n_samples : int
+        N.
+    framing : str
+        As of `FeatureSettings`.
+    frame, hop, n_fft : int
+        Lengths in samples.
+
+    Returns
+    -------
+    int
+        T.
+    """
+    if framing == "centred":
         return 1 + (n_samples + n_fft // 2 * 2 - n_fft) // hop
-    if settings.framing == "mirrored":
+    if framing == "mirrored":
         return (n_samples + hop // 2) // hop
-    if settings.framing == "whole-frames":
+    if framing == "whole-frames":
         return max(0, 1 + (n_samples - frame) // hop)
     return 1 + max(0, -((frame - n_samples) // hop))
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from features.cepstrum import cepstral_matrix
-from features.framing import first_sample, window
+from features.framing import first_sample, frames_within, window
 from features.mel import mel_filterbank
 from features.settings import FeatureSettings, check_sample_rate
 
@@ -61,6 +61,21 @@ class Plan:
     def n_with_energy(self) -> int:
         """How many numbers there are of a frame: the bands, and the energy if there is one."""
         return self.n_bands + (self.settings.energy != "none")
+
+    def count_frames(self, n_samples: int) -> int:
+        """Count the frames of a signal.
+
+        Parameters
+        ----------
+        n_samples : int
+            N.
+
+        Returns
+        -------
+        int
+            T; 0 for a signal that is too short for one.
+        """
+        return frames_within(n_samples, self.settings.framing, self.frame_length, self.hop_length, self.n_fft)
 
     @property
     def in_one_pass(self) -> bool:

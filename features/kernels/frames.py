@@ -311,6 +311,7 @@ class _Tables(NamedTuple):
     lanes: int
 
 
+@lru_cache(maxsize=32)
 def is_for_kernels(plan: Plan) -> bool:
     """Tell whether the kernels compute what a plan says.
 
