@@ -112,12 +112,13 @@ def read_audio_blocks(
     _check_rate(sample_rate)
     with _opened(path) as file:
         resampler = _Resampler(file.samplerate, sample_rate or file.samplerate)
-        n, far_beyond_1 = 0, "warn"
+        n = 0
+        far_beyond_1: Literal["warn", "accept"] = "warn"
         for channels in file.blocks(
             max(1, round(block_s * file.samplerate)), dtype="float32", always_2d=True
         ):
             samples, name = _mono(channels), f"{path}, from sample {n} on" if n else str(path)
-            samples = check_samples(samples, name, far_beyond_1)  # type: ignore[arg-type]
+            samples = check_samples(samples, name, far_beyond_1)
             if not _loudest(samples) < FAR_BEYOND_1:
                 far_beyond_1 = "accept"  # it has been said
             n += len(channels)

@@ -299,7 +299,7 @@ class FeatureSettings:
             value = getattr(self, name)
             if value is None and name in OPTIONAL:
                 continue
-            fits = isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < LARGEST  # type: ignore[operator]
+            fits = isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < LARGEST  # type: ignore[operator]  # Real has no order
             if not fits or (value == 0 and name not in FROM_ZERO):
                 raise FeatureError(f"{name} is {wanted}, not {value!r}")
         seed = self.dither_seed
