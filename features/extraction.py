@@ -47,8 +47,7 @@ def _signal(plan: Plan, data: Frames) -> Frames:
 
 def _framing(plan: Plan, data: Frames) -> Frames:
     signal, settings = data.values, plan.settings
-    n_frames = framing.count_frames(len(signal), settings, plan.sample_rate)
-    low, high = _span(plan, 0, n_frames)
+    low, high = _span(plan, 0, plan.count_frames(len(signal)))
     return Frames(
         framing.cut(framing.stretch(signal, low, high, settings), plan.frame_length, plan.hop_length)
     )
@@ -354,7 +353,7 @@ def static_frames(
     ndarray (stop - start, n)
         Columns, where the plan is in one pass; else the bands, and the energy behind them if there is one.
     """
-    result = np.empty((stop - start, n_computed(plan)), signal.dtype)
+    result = np.empty((stop - start, plan.n_computed), signal.dtype)
     kernels, n_frames, threads = kernels_for(plan), stop - start, 1
     compute = _plain_frames if kernels is None else kernels.extract
     if kernels is not None and num_threads != 1 and n_frames >= FRAMES_WORTH_A_THREAD:
@@ -418,22 +417,6 @@ def frame_computer(plan: Plan, dtype: np.dtype) -> Callable[[np.ndarray, np.ndar
     """
     kernels = kernels_for(plan)
     return partial(_plain_frames, plan) if kernels is None else kernels.Extractor(plan, dtype)
-
-
-def n_computed(plan: Plan) -> int:
-    """Count the columns of `static_frames`.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to do.
-
-    Returns
-    -------
-    int
-        Those of a frame, where the plan is in one pass; else the bands, and the energy if there is one.
-    """
-    return plan.n_static if plan.in_one_pass else plan.n_with_energy
 
 
 def separated(plan: Plan, values: np.ndarray) -> Frames:

@@ -62,6 +62,11 @@ class Plan:
         """How many numbers there are of a frame: the bands, and the energy if there is one."""
         return self.n_bands + (self.settings.energy != "none")
 
+    @property
+    def n_computed(self) -> int:
+        """How many numbers a frame gives by itself: its columns, or the bands and the energy."""
+        return self.n_static if self.in_one_pass else self.n_with_energy
+
     def count_frames(self, n_samples: int) -> int:
         """Count the frames of a signal.
 

@@ -18,7 +18,6 @@ from features.extraction import (
     arranged,
     beyond_full_scale,
     frame_computer,
-    n_computed,
     separated,
 )
 from features.plan import plan
@@ -154,9 +153,8 @@ class FeatureStream:
         ndarray (k, F)
             The frames still to come: those that reach beyond the end, and what deltas and stacking held back.
         """
-        plan, n_frames = self._plan, 0
-        if self._n_samples:
-            n_frames = framing.count_frames(self._n_samples, plan.settings, plan.sample_rate)
+        plan = self._plan
+        n_frames = plan.count_frames(self._n_samples) if self._n_samples else 0
         missing = n_frames - self._n_frames
         beyond = 0
         if missing > 0:
@@ -171,7 +169,7 @@ class FeatureStream:
         plan, signal = self._plan, np.concatenate([self._buffer[: self._there], signal])
         passed = min(self._skip, len(signal))
         k = self._n_complete(len(signal) - passed)
-        result = np.empty((k, n_computed(plan)), self.dtype)
+        result = np.empty((k, plan.n_computed), self.dtype)
         for t in range(0, k, BLOCK):
             self._compute(signal[passed + t * plan.hop_length :], result[t : t + BLOCK])
         self._skip += max(0, k * plan.hop_length - (len(signal) - passed)) - passed

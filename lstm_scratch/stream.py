@@ -58,16 +58,18 @@ class Stream:
         weight = lstm["weight_ih_l0"] / classifier.scale_.astype(np.float64)
         lstm["bias_l0"] = (lstm["bias_l0"] - weight @ classifier.mean_).astype(np.float32)
         lstm["weight_ih_l0"] = weight.astype(np.float32)
-        self._lstm, self._step = network.lstm, Stepper(network.lstm, lstm)
-        self._head = RunningHead(params, network.pooling)
+        self._lstm, self._head = network.lstm, RunningHead(params, network.pooling)
         self._fast = self._all_in_one(lstm)
+        self._step = Stepper(network.lstm, lstm) if self._fast is None else None
         self.reset()
 
     def _all_in_one(self, lstm: Params) -> Callable[..., None] | None:
         """Set up steps and head as one compiled call, where that is who computes."""
-        if self._lstm.engine != "numba" or self._lstm.single_step(lstm) is None:
+        kernels = (
+            load_kernels("lstm_scratch.kernels.head", "the LSTM") if self._lstm.engine == "numba" else None
+        )
+        if kernels is None:
             return None
-        kernels = load_kernels("lstm_scratch.kernels.head", "the LSTM")
         head, layers = self._head, self._lstm.layers_of(lstm)
         made: Callable[..., None] = kernels.steps_with_head(layers, head.kind, head.query, head.linear)
         return made
@@ -116,6 +118,7 @@ class Stream:
         if self._fast is not None:
             self._fast(frames, *self._state, self._head.state, result)
             return result
+        assert self._step is not None
         for frame, probabilities in zip(frames, result, strict=True):
             y, self._state = self._step(frame, self._state)
             probabilities[:] = self._head(y)

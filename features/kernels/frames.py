@@ -161,9 +161,8 @@ def _spread(source, first, target, spare, L):
     if T >= L:
         transpose(source[first : first + L], target[:length], L)
         return
-    copy(
-        source, spare[:T], L
-    )  # rows first, as lanes that are stored one by one cannot be loaded at once soon
+    # Rows first, as lanes that are stored one by one cannot be loaded at once soon.
+    copy(source, spare[:T], L)
     transpose(spare, target[:length], L)
 
 

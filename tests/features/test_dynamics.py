@@ -135,7 +135,10 @@ def test_regression_by_hand():
 @pytest.mark.parametrize("n_frames", [1, 2, 4, 30])
 def test_regression_is_its_definition(n_frames, width):
     frames, half = NOISE[:n_frames], width // 2
-    at = lambda t: frames[min(max(t, 0), n_frames - 1)]  # noqa: E731
+
+    def at(t):
+        return frames[min(max(t, 0), n_frames - 1)]
+
     expected = [
         sum(k * (at(t + k) - at(t - k)) for k in range(1, half + 1))
         / (2 * sum(k * k for k in range(1, half + 1)))

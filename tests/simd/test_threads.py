@@ -177,7 +177,10 @@ def test_passes_at_once_share_the_threads(monkeypatch, always_threads):
         assert all_at_once(run, 2, 1, given) == [0, 1]
         assert seen == [each, each]
         seen.clear()
-    alone = lambda k, number: (k, number)  # noqa: E731  # no barrier
+
+    def alone(k, number):  # no barrier
+        return k, number
+
     assert all_at_once(alone, 2, 1, 1) == [(0, 1), (1, 1)]
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 10)
     assert all_at_once(alone, 2, 9, 8) == [(0, 8), (1, 8)], "small passes go one after the other"
