@@ -376,7 +376,7 @@ def psf_mfcc(pick: Pick, dtype: str) -> float:
         delta_order=2,
         delta_width=2 * n + 1,
     )
-    samples = draw_sound(pick, rate, dtype)
+    samples = _draw_psf_sound(pick, ours, rate, dtype)
     theirs = psf.mfcc(
         samples.astype(np.float64), rate, numcep=n_mfcc, ceplifter=lifter, appendEnergy=energy, **options
     )
@@ -402,7 +402,7 @@ def psf_fbank(pick: Pick, dtype: str) -> float:
     import python_speech_features as psf
 
     ours, rate, options = _draw_psf(pick)
-    samples = draw_sound(pick, rate, dtype)
+    samples = _draw_psf_sound(pick, ours, rate, dtype)
     exact = samples.astype(np.float64)
     bands, energy = psf.fbank(exact, rate, **options)
     ours = ours.change(kind="log-mel")
@@ -448,6 +448,15 @@ def _draw_psf(pick: Pick) -> tuple[FeatureSettings, int, dict[str, Any]]:
         "winfunc": functions[window],
     }
     return ours, rate, theirs
+
+
+def _draw_psf_sound(pick: Pick, ours: FeatureSettings, rate: int, dtype: str) -> np.ndarray:
+    """Draw a sound whose last frame holds more than its first sample.
+
+    Blackman's window is 0 there but for rounding, and whose rounding it is decides the logarithm.
+    """
+    samples = draw_sound(pick, rate, dtype)
+    return samples[:-1] if len(samples) % ours.sizes(rate)[1] == 1 else samples
 
 
 # librosa
@@ -698,7 +707,8 @@ def _draw_torchaudio(pick: Pick, dtype: str) -> tuple[FeatureSettings, int, Torc
 
     rate, n_fft = pick("sample_rate", (16_000, 8000, 22_050)), pick("n_fft", (400, 512, 1024))
     hop = pick("hop_length", (None, 160, 111)) or n_fft // 2
-    low, high = pick("f_min", (0.0, 60.0)), pick("f_max", (None, 3600.0))
+    # No bin lies on the edge of the lowest band: whether its weight there is 0 or 1e-14 is rounding.
+    low, high = pick("f_min", (0.0, 61.7)), pick("f_max", (None, 3600.0))
     n_mels = pick("n_mels", (128, 40, 64))
     ours = preset(
         "torchaudio",

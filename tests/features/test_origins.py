@@ -35,7 +35,13 @@ def test_a_preset_with_any_settings_is_its_origin(name, dtype, data):
 
 @pytest.mark.long
 @every
-@settings(max_examples=1000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=1000,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_a_preset_with_any_settings_is_its_origin_in_thousands_of_cases(name, dtype, data):
     compare(data, name, dtype)

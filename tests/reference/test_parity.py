@@ -30,7 +30,13 @@ def test_values_and_gradients_are_those_of_torch(engine, dtype, data):
 
 @pytest.mark.long
 @every
-@settings(max_examples=2000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=2000,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_values_and_gradients_are_those_of_torch_in_thousands_of_cases(engine, dtype, data):
     compare(data, engine, dtype)
