@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.timing import alternate, machine, threads_everywhere
 from lstm_scratch import training
 from lstm_scratch.audio import AudioClassifier, common_sample_rate
-from lstm_scratch.batches import shuffled
+from lstm_scratch.batches import Examples, shuffled
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.division import divide
 from lstm_scratch.layers.loss import cross_entropy_forward
@@ -115,7 +115,7 @@ def our_epoch(recipe: Recipe) -> None:
         What to train.
     """
     network, params, options, clips = recipe
-    training.train(network, params, clips, None, options, np.random.default_rng(SEED))
+    training.train(network, params, Examples(*clips, network.n_classes), None, options, SEED)
 
 
 def our_losses(recipe: Recipe) -> list[float]:
@@ -196,7 +196,7 @@ def torch_epoch(recipe: Recipe, packed: bool) -> Callable[[], list[float]]:
 
     def run() -> list[float]:
         module.load_state_dict(state)
-        batches = list(shuffled(len(clips), options.batch_size, np.random.default_rng(SEED)))
+        batches = list(shuffled(len(clips), options.batch_size, training.order_of_epoch(SEED, 1)))
         # Fused is the fastest of its implementations on a CPU.
         adamw = torch.optim.AdamW(trained, weight_decay=options.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -543,6 +543,23 @@ class Augmentation:
         return bool(rng.random() < self.probability)
 
 
+def augmentation_to_dict(augmentation: Augmentation) -> dict[str, Any]:
+    """Put what is changed into plain values, which make it again but for the noises.
+
+    Parameters
+    ----------
+    augmentation : Augmentation
+        Changes to sound.
+
+    Returns
+    -------
+    dict
+        What JSON can hold.
+    """
+    names = ("speed", "shift_ms", "snr_db", "exponent", "gain_db", "probability")
+    return {name: getattr(augmentation, name) for name in names}
+
+
 def _check_number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:
     """Refuse a setting that is no finite number from `low` to `high`."""
     kind = Integral if whole else Real

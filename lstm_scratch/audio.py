@@ -3,24 +3,29 @@
 Letters: N samples, T frames, F features per frame.
 """
 
+import copy
+import dataclasses
 import os
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from lstm_scratch.batches import Distortion
 from lstm_scratch.checks import check_number
-from lstm_scratch.classifier import SequenceClassifier
+from lstm_scratch.classifier import Redraw, SequenceClassifier
 from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.params import Params
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.sound import (
     AudioError,
+    Augmentation,
     FeatureSettings,
     audio_sample_rate,
+    augmentation_to_dict,
     check_samples,
     read_audio,
     resample,
@@ -28,8 +33,10 @@ from lstm_scratch.sound import (
     settings_to_dict,
 )
 from lstm_scratch.threads import one_blas_thread
+from lstm_scratch.training import Epoch
 
 MAX_DEFAULT_RATE = 16_000  # speech has little above 8 kHz; whoever wants more says so
+WARPS = 9  # of the frequency axis, from which one is drawn
 
 
 class Extraction(NamedTuple):
@@ -52,6 +59,10 @@ class AudioClassifier(SequenceClassifier):
     ----------
     features : FeatureSettings, default FeatureSettings(delta_order=2, stack=4)
         How sound becomes features.
+    augmentation : Augmentation, optional
+        How sound is changed in training, anew for every epoch. By default not at all.
+    vtln : (float, float), optional
+        Warps of the frequency axis, between which one is drawn for every clip and epoch. By default none.
     sample_rate : int, optional
         Rate in Hz at which sound is analysed; files are resampled to it. By default the lowest rate
         of the training files, but at most 16 kHz. Needed where arrays are given.
@@ -65,6 +76,8 @@ class AudioClassifier(SequenceClassifier):
     """
 
     features: FeatureSettings = FeatureSettings(delta_order=2, stack=4)  # noqa: RUF009 (it is frozen)
+    augmentation: Augmentation | None = None
+    vtln: tuple[float, float] | None = None
     sample_rate: int | None = None
 
     def fit(
@@ -73,6 +86,12 @@ class AudioClassifier(SequenceClassifier):
         y: Sequence[Hashable],
         groups: Sequence[Hashable] | None = None,
         validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None = None,
+        *,
+        sounds: Sequence[np.ndarray] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_seconds: float = 10.0,
+        resume: bool = False,
+        on_epoch: Callable[[Epoch], None] | None = None,
     ) -> Self:
         """Train on labelled recordings.
 
@@ -86,6 +105,10 @@ class AudioClassifier(SequenceClassifier):
             Who or what was recorded in each: the validation part then takes whole groups.
         validation_data : tuple (X, y), optional
             The validation part. By default it is taken from the training data.
+        sounds : sequence of array (N,), optional
+            The samples of X, at `sample_rate`: what is augmented, where X holds features.
+        checkpoint, checkpoint_seconds, resume, on_epoch
+            As of `SequenceClassifier.fit`.
 
         Returns
         -------
@@ -113,9 +136,49 @@ class AudioClassifier(SequenceClassifier):
             rate = common_sample_rate(files)
         if validation_data is not None:
             validation_data = (self._extract(validation_data[0], rate), validation_data[1])
-        super().fit(self._extract(X, rate), y, groups, validation_data)
-        self.sample_rate_ = rate
+        if self.hears and sounds is None:
+            X = sounds = [_samples(item, n, self.features, rate)[1] for n, item in enumerate(X)]
+            if any(item.ndim == 2 for item in X):
+                raise DataError(
+                    "features cannot be augmented: give paths or samples, or `sounds` beside them"
+                )
+        data = self._extract(X, rate), y, groups, validation_data
+        redraw = None if sounds is None or not self.hears else self._redraw(sounds, rate)
+        fitted = copy.copy(self)._at(rate)  # what `self` learned before stays, until there is something new
+        fitted._fit(*data, redraw, checkpoint, checkpoint_seconds, resume, on_epoch)
+        self.__dict__.update(fitted.__dict__)
         return self
+
+    def _at(self, sample_rate: int) -> Self:
+        self.sample_rate_ = sample_rate
+        return self
+
+    @property
+    def hears(self) -> bool:
+        """Whether training takes sound, which it changes, and not features alone."""
+        return self.augmentation is not None or self.vtln is not None
+
+    def _redraw(self, sounds: Sequence[np.ndarray], sample_rate: int) -> Redraw:
+        """Make what gives the features of a changed sound."""
+        low, high = self.vtln or (1.0, 1.0)
+        # Filterbanks take longer than features, so there are a few.
+        warped = [
+            self.features.change(vtln_warp=self.features.vtln_warp * float(warp))
+            for warp in np.unique(np.linspace(low, high, WARPS))
+        ]
+
+        def redraw(n: int, rng: np.random.Generator) -> np.ndarray:
+            sound, features = sounds[n], warped[int(rng.integers(len(warped)))]
+            if self.augmentation is not None:
+                sound = self.augmentation(sound, sample_rate, rng)
+            return features(sound, sample_rate)
+
+        return redraw
+
+    def _distortion(self) -> Distortion:
+        # Slopes and stacked frames stand beside values, of the same bands.
+        n_blocks = self.features.stack * (self.features.delta_order + 1)
+        return dataclasses.replace(super()._distortion(), feature_blocks=n_blocks)
 
     def check_settings(self) -> None:
         """Make sure that every parameter is in its range, before something long begins.
@@ -130,8 +193,13 @@ class AudioClassifier(SequenceClassifier):
             raise SettingError(f"features are FeatureSettings, not {self.features!r}")
         if self.sample_rate is not None:
             check_number("sample_rate", self.sample_rate, whole=True, above=0)
+        if not isinstance(self.augmentation, Augmentation | None):
+            raise SettingError(f"augmentation is an Augmentation, not {self.augmentation!r}")
+        low, high = self.vtln or (1, 1)
+        if not 0.5 <= low <= high <= 2:
+            raise SettingError(f"vtln is a pair of warps from 0.5 to 2, the lower first, not {self.vtln!r}")
 
-    def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+    def predict_proba(self, X: Sequence[Any]) -> Any:
         """Compute the probability of every class.
 
         Parameters
@@ -141,7 +209,7 @@ class AudioClassifier(SequenceClassifier):
 
         Returns
         -------
-        ndarray (N, K), float32
+        ndarray (N, K), float32, or list of ndarray (T, K) where every step has a label
             Rows sum to 1; columns are in the order of `classes_`.
 
         Raises
@@ -217,13 +285,20 @@ class AudioClassifier(SequenceClassifier):
             What JSON can hold: settings, features, sample rate, classes, history and card.
         """
         description = super().describe()
-        description["settings"]["features"] = settings_to_dict(self.features)
+        settings = description["settings"]
+        settings["features"] = settings_to_dict(self.features)
+        settings["augmentation"] = (
+            None if self.augmentation is None else augmentation_to_dict(self.augmentation)
+        )
         return description | {"sample_rate": self.sample_rate_}
 
     @classmethod
     def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
         features = settings_from_dict(description["settings"]["features"])
-        settings = description["settings"] | {"features": features}
+        augmentation = description["settings"]["augmentation"]
+        if augmentation is not None:
+            augmentation = Augmentation(**augmentation)
+        settings = description["settings"] | {"features": features, "augmentation": augmentation}
         classifier = super()._restore(arrays, description | {"settings": settings})
         classifier.sample_rate_ = description["sample_rate"]
         return classifier

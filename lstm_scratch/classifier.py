@@ -3,30 +3,37 @@
 Letters: T time steps, F features per step, K classes.
 """
 
+import copy
 import dataclasses
+import hashlib
 import os
-from collections.abc import Hashable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from lstm_scratch.batches import pad
+from lstm_scratch.batches import Distortion, Examples, Fetched, pad
+from lstm_scratch.checkpoint import PREFIX, of_model, restore_state, state_arrays, state_values
 from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
 from lstm_scratch.estimator import Estimator
 from lstm_scratch.files import load_model, save_model
 from lstm_scratch.layers.loss import softmax
-from lstm_scratch.layers.pooling import Pooling
+from lstm_scratch.layers.pooling import EACH
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
 from lstm_scratch.params import Params, count, freeze, from_torch_names, to_torch_names
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.splits import hold_out
-from lstm_scratch.training import Epoch, Part, TrainingOptions, predict_logits, train
+from lstm_scratch.training import Epoch, Part, TrainingOptions, TrainingState, predict_logits, train
+from lstm_scratch.variants import PLAIN, Variant
 from lstm_scratch.version import __version__
 
 ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
+Redraw = Callable[[int, np.random.Generator], np.ndarray]  # sequence n, anew
 
 
 @dataclass(kw_only=True, eq=False)
@@ -41,12 +48,15 @@ class SequenceClassifier(Estimator):
         LSTM layers.
     bidirectional : bool, default True
         Read each sequence backwards too.
-    pooling : {"mean", "max", "last", "attention"}, default "mean"
-        How the steps become one vector.
+    pooling : str, default "mean"
+        How the steps become one vector: "mean", "max", "std", "last", "attention", or several joined by
+        "+". "none": every step has a label of its own, and `fit` takes an array (T,) of labels for each.
     dropout : float, default 0.3
         Probability of dropping a value between layers and after pooling, in training.
     forget_bias : float, default 0
         Bias of the forget gates before training; from 1 on, long sequences are learned sooner.
+    variant : Variant, optional
+        What differs from the plain LSTM. By default nothing. Variants are computed by numpy, for now.
     epochs : int, optional
         Times through the training part. By default as many as make 1000 updates, at least 8.
     batch_size : int, default 32
@@ -63,6 +73,17 @@ class SequenceClassifier(Estimator):
         Part of each label that is spread over all classes.
     class_weight : "balanced", dict of label to weight, or None, default None
         Weights in the loss; "balanced" gives every class the same sum.
+    sampling : {"shuffled", "balanced"}, default "shuffled"
+        Which sequences an epoch has: each once, or as many, drawn with replacement, so that every class comes
+        equally often.
+    ema_decay : float, default 0
+        Decay of a running mean of the parameters over the updates, which is what is kept. 0: they themselves.
+    mixup : float, default 0
+        Parameter of the beta distribution of the weights with which sequences are mixed in training. 0: none.
+    time_masks, feature_masks : int, default 0
+        Stretches of time, and bands of neighbouring features, that are hidden in training.
+    time_mask, feature_mask : float, default 0.1 and 0.2
+        Part of the sequence, and of the features, that each hides at most.
     validation_fraction : float, default 0.1
         Part of the training data by which the best epoch is chosen. 0: the last epoch is kept.
     patience : int, optional
@@ -98,9 +119,10 @@ class SequenceClassifier(Estimator):
     hidden_size: int = 48
     num_layers: int = 1
     bidirectional: bool = True
-    pooling: Pooling = "mean"
+    pooling: str = "mean"
     dropout: float = 0.3
     forget_bias: float = 0.0
+    variant: Variant = PLAIN
     epochs: int | None = None
     batch_size: int = 32
     learning_rate: float = 4e-3
@@ -109,6 +131,13 @@ class SequenceClassifier(Estimator):
     max_gradient_norm: float = 1.0
     label_smoothing: float = 0.1
     class_weight: ClassWeight = None
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    ema_decay: float = 0.0
+    mixup: float = 0.0
+    time_masks: int = 0
+    time_mask: float = 0.1
+    feature_masks: int = 0
+    feature_mask: float = 0.2
     validation_fraction: float = 0.1
     patience: int | None = None
     engine: str = "numba"
@@ -121,19 +150,34 @@ class SequenceClassifier(Estimator):
         y: Sequence[Hashable],
         groups: Sequence[Hashable] | None = None,
         validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_seconds: float = 10.0,
+        resume: bool = False,
+        on_epoch: Callable[[Epoch], None] | None = None,
     ) -> Self:
         """Train on labelled sequences.
 
         Parameters
         ----------
         X : sequence of array (T, F)
-            Training data, each of at least one step.
+            Training data, each of at least one step. What is no list or tuple is asked for its sequences
+            whenever they are needed, and is not kept in memory.
         y : sequence
-            A label for each.
+            A label for each, or, with ``pooling="none"``, for each an array (T,) of labels.
         groups : sequence, optional
             Who or what was recorded in each: the validation part then takes whole groups.
         validation_data : tuple (X, y), optional
             The validation part. By default it is taken from the training data.
+        checkpoint : path, optional
+            A file that is written while training goes on, whenever `checkpoint_seconds` have passed and at
+            the end: `load` makes a classifier of it, as good as training had made it by then.
+        checkpoint_seconds : float, default 10
+            From one checkpoint to the next.
+        resume : bool, default False
+            Go on from the checkpoint, if it is there: what comes of it is the same to the bit.
+        on_epoch : callable, optional
+            Called with an `Epoch` after each.
 
         Returns
         -------
@@ -145,22 +189,61 @@ class SequenceClassifier(Estimator):
         DataError
             If the data are of unfit shape, not finite, or of fewer than two classes.
         SettingError
-            If a parameter is out of its range.
+            If a parameter is out of its range, or the training diverges (`DivergenceError`).
+        ModelFileError
+            If the checkpoint is of another training.
         """
-        self.check_settings()
-        network_rng, training_rng, split_rng = (
-            np.random.default_rng(seed) for seed in np.random.SeedSequence(self.random_state).spawn(3)
-        )
-        classes, training, validation = self._parts(X, y, groups, validation_data, split_rng)
-        mean, scale = _mean_and_scale(training[0])
-        network = self._make_network(len(mean), len(classes))
-        class_weights = self._class_weights(training[1], classes)
+        data = X, y, groups, validation_data
+        return self._fit(*data, None, checkpoint, checkpoint_seconds, resume, on_epoch)
 
-        with progress_bar(0, "training", "epochs", self.verbose) as bar:
+    def _fit(
+        self,
+        X: Sequence[Any],
+        y: Sequence[Hashable],
+        groups: Sequence[Hashable] | None,
+        validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None,
+        redraw: Redraw | None,
+        checkpoint: str | os.PathLike[str] | None,
+        checkpoint_seconds: float,
+        resume: bool,
+        on_epoch: Callable[[Epoch], None] | None,
+    ) -> Self:
+        """Train, on sequences that `redraw` gives anew for each epoch."""
+        self.check_settings()
+        seeds = np.random.SeedSequence(self.random_state).spawn(3)
+        network_rng, split_rng = np.random.default_rng(seeds[0]), np.random.default_rng(seeds[2])
+        classes, parts, kept = self._parts(X, y, groups, validation_data, split_rng)
+        (sequences, targets), validation = parts
+        mean, scale = _mean_and_scale(sequences)
+        examples = Examples(
+            _scaled(sequences, mean, scale),
+            targets,
+            len(classes),
+            self._distortion(),
+            None if redraw is None else lambda n, rng: (redraw(int(kept[n]), rng) - mean) / scale,
+        )
+        network = self._make_network(len(mean), len(classes))
+        card = _start_card(classes, targets, None if validation is None else validation[1])
+        learned = classes, network, mean, scale, card
+        checkpoints = _Checkpoints(
+            lambda state: copy.copy(self)._learn(*learned, state.kept, state.history),
+            _fingerprint(self, classes, mean, scale, card),
+            checkpoint,
+            checkpoint_seconds,
+        )
+        state = checkpoints.load(self.weight_decay) if resume else None
+        with progress_bar(0, "training", "updates", self.verbose) as bar:
+
+            def note(state: TrainingState, updates: int) -> None:
+                if bar.total != updates:
+                    bar.total, bar.initial, bar.n = updates, state.optimiser.steps, state.optimiser.steps
+                else:
+                    bar.update()
+                checkpoints.note(state)
 
             def show(epoch: Epoch) -> None:
-                bar.total = epoch.epochs
                 figures = {
+                    "epoch": f"{epoch.epoch}/{epoch.epochs}",
                     "loss": f"{epoch.training_loss:.3f}",
                     "accuracy": f"{100 * epoch.training_accuracy:.1f} %",
                 }
@@ -170,26 +253,41 @@ class SequenceClassifier(Estimator):
                         "validation accuracy": f"{100 * epoch.validation_accuracy:.1f} %",
                     }
                 bar.set_postfix(figures, refresh=False)
-                bar.update()
+                if on_epoch is not None:
+                    on_epoch(epoch)
 
             params, history = train(
                 network,
                 network.init(network_rng, forget_bias=self.forget_bias),
-                (_scaled(training[0], mean, scale), training[1]),
+                examples,
                 None if validation is None else (_scaled(validation[0], mean, scale), validation[1]),
                 self._training_options(),
-                training_rng,
-                class_weights,
+                int(seeds[1].generate_state(1)[0]),
+                self._class_weights(targets, classes),
+                self._sampling_weights(targets),
                 show,
+                note,
+                state,
             )
-            if len(history) < bar.total:
-                bar.set_description(f"training (of {bar.total}, ended early)")
-                bar.total = len(history)
+            if bar.total and bar.n < bar.total:
+                bar.set_description("training (ended early)")
+                bar.total = bar.n
         # All at once, so that a training that fails leaves what was learned before.
+        return self._learn(*learned, params, history)
+
+    def _learn(
+        self,
+        classes: np.ndarray,
+        network: Network,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        card: dict[str, Any],
+        params: Params,
+        history: Sequence[Epoch],
+    ) -> Self:
         self.classes_, self.network_, self.params_ = classes, network, freeze(params)
         self.mean_, self.scale_, self.n_features_in_ = mean, scale, len(mean)
-        self.history_ = [dataclasses.asdict(epoch) for epoch in history]
-        self.card_ = _start_card(classes, training[1], None if validation is None else validation[1])
+        self.history_, self.card_ = [dataclasses.asdict(epoch) for epoch in history], dict(card)
         return self
 
     def check_settings(self) -> None:
@@ -207,11 +305,22 @@ class SequenceClassifier(Estimator):
         check_number("random_state (the seed)", self.random_state, whole=True, at_least=0)
         if not (self.class_weight in (None, "balanced") or isinstance(self.class_weight, Mapping)):
             raise SettingError(f"class_weight is 'balanced', a dict or None, not {self.class_weight!r}")
+        if self.sampling not in ("shuffled", "balanced"):
+            raise SettingError(f"sampling is shuffled or balanced, not {self.sampling!r}")
+        if not isinstance(self.variant, Variant):
+            raise SettingError(f"variant is a Variant, not {self.variant!r}")
+        for name in ("time_masks", "feature_masks"):
+            check_number(name, getattr(self, name), whole=True, at_least=0)
+        for name in ("time_mask", "feature_mask"):
+            check_probability(name, getattr(self, name))
+        check_number("mixup", self.mixup, at_least=0)
+        if self.pooling == EACH and (self.mixup or self.sampling == "balanced"):
+            raise SettingError("where every step has a label, there is no mixup, and sampling is shuffled")
         if isinstance(self.class_weight, Mapping):
             for label, weight in self.class_weight.items():
                 check_number(f"class_weight of {label}", weight, above=0)
 
-    def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+    def predict_proba(self, X: Sequence[Any]) -> Any:
         """Compute the probability of every class.
 
         Parameters
@@ -221,7 +330,7 @@ class SequenceClassifier(Estimator):
 
         Returns
         -------
-        ndarray (N, K), float32
+        ndarray (N, K), float32, or list of ndarray (T, K) where every step has a label
             Rows sum to 1; columns are in the order of `classes_`.
 
         Raises
@@ -232,9 +341,10 @@ class SequenceClassifier(Estimator):
         self._check_fitted()
         sequences = _check_sequences(X, self.n_features_in_)
         scaled = _scaled(sequences, self.mean_, self.scale_)
-        return softmax(predict_logits(self.network_, self.params_, scaled))
+        logits = predict_logits(self.network_, self.params_, scaled)
+        return [softmax(of_one) for of_one in logits] if self.pooling == EACH else softmax(logits)
 
-    def predict(self, X: Sequence[Any]) -> np.ndarray:
+    def predict(self, X: Sequence[Any]) -> Any:
         """Label sequences.
 
         Parameters
@@ -244,10 +354,12 @@ class SequenceClassifier(Estimator):
 
         Returns
         -------
-        ndarray (N,)
+        ndarray (N,), or list of ndarray (T,) where every step has a label
             The most probable label of each.
         """
         probabilities = self.predict_proba(X)
+        if self.pooling == EACH:
+            return [self.classes_[of_one.argmax(axis=1)] for of_one in probabilities]
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def score(self, X: Sequence[Any], y: Sequence[Hashable]) -> float:
@@ -266,7 +378,11 @@ class SequenceClassifier(Estimator):
             Accuracy, 0 .. 1.
         """
         predicted = self.predict(X)
-        labels = _check_labels(y, len(predicted))
+        if self.pooling == EACH:
+            labels = np.concatenate(_check_step_labels(y, [len(of_one) for of_one in predicted]))
+            predicted = np.concatenate(predicted)
+        else:
+            labels = _check_labels(y, len(predicted))
         if not np.isin(labels, self.classes_).any():
             raise DataError(
                 f"none of the labels is the model's: {labels[0]!r} is not in {self.classes_.tolist()}"
@@ -281,7 +397,7 @@ class SequenceClassifier(Estimator):
         sequence : array (T, F)
             One sequence.
         label : optional
-            The label whose loss is meant. By default the one that is predicted.
+            The label whose loss is meant, or one for every step. By default what is predicted.
 
         Returns
         -------
@@ -299,6 +415,7 @@ class SequenceClassifier(Estimator):
         self._check_fitted()
         label = self.predict([sequence])[0] if label is None else label
         target = _class_numbers(np.array([label]), self.classes_)
+        target = target.T if self.pooling == EACH else target
         x, lengths = pad(_scaled(_check_sequences([sequence], self.n_features_in_), self.mean_, self.scale_))
         traced = self.network_.trace(self.params_, x, lengths, target)
         return {name: array[:, 0] for name, array in traced.items()}
@@ -319,9 +436,7 @@ class SequenceClassifier(Estimator):
             The file.
         """
         self._check_fitted()
-        arrays = to_torch_names(self.params_)
-        arrays |= {"normalisation.mean": self.mean_, "normalisation.scale": self.scale_}
-        save_model(path, arrays, self.describe())
+        save_model(path, self._arrays(), self.describe())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -343,6 +458,7 @@ class SequenceClassifier(Estimator):
             If the file is missing, cut short, of another kind or version, or inconsistent.
         """
         arrays, description = load_model(path)
+        arrays = of_model(arrays)
         if description.get("estimator") != cls.__name__:
             raise ModelFileError(
                 f"{path}: holds a {description.get('estimator')}, not a {cls.__name__}; train anew"
@@ -354,6 +470,10 @@ class SequenceClassifier(Estimator):
                 f"{path}: damaged or made by hand ({error}); copy it again or train anew"
             ) from None
 
+    def _arrays(self) -> Params:
+        normalisation = {"normalisation.mean": self.mean_, "normalisation.scale": self.scale_}
+        return to_torch_names(self.params_) | normalisation
+
     def describe(self) -> dict[str, Any]:
         """Put everything but the arrays into plain values.
 
@@ -364,7 +484,8 @@ class SequenceClassifier(Estimator):
         """
         return {
             "estimator": type(self).__name__,
-            "settings": self.get_params() | {"class_weight": self._plain_class_weight()},
+            "settings": self.get_params()
+            | {"class_weight": self._plain_class_weight(), "variant": self.variant.differing()},
             "classes": self.classes_.tolist(),
             "history": self.history_,
             "card": self.card_,
@@ -372,7 +493,8 @@ class SequenceClassifier(Estimator):
 
     @classmethod
     def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
-        classifier = cls(**description["settings"])
+        settings = description["settings"]
+        classifier = cls(**settings | {"variant": Variant(**settings["variant"])})
         classifier.classes_ = np.array(description["classes"])
         if isinstance(classifier.class_weight, Mapping):  # JSON knows no keys but text
             weights = classifier.class_weight
@@ -399,12 +521,17 @@ class SequenceClassifier(Estimator):
             bidirectional=self.bidirectional,
             dropout=self.dropout,
             engine=self.engine,
+            variant=self.variant,
         )
         return Network(lstm, n_classes, self.pooling, self.dropout)
 
     def _training_options(self) -> TrainingOptions:
         names = [field.name for field in dataclasses.fields(TrainingOptions)]
         return TrainingOptions(**{name: getattr(self, name) for name in names})
+
+    def _distortion(self) -> Distortion:
+        names = ("time_masks", "time_mask", "feature_masks", "feature_mask", "mixup")
+        return Distortion(**{name: getattr(self, name) for name in names})
 
     def _parts(
         self,
@@ -413,32 +540,48 @@ class SequenceClassifier(Estimator):
         groups: Sequence[Hashable] | None,
         validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None,
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, Part, Part | None]:
-        """Learn the classes, and part the data into training and validation."""
+    ) -> tuple[np.ndarray, tuple[Part, Part | None], np.ndarray]:
+        """Learn the classes, and part the data: training, validation, and which of X are trained on."""
         sequences = _check_sequences(X)
-        labels = _check_labels(y, len(sequences))
-        classes, targets = np.unique(labels, return_inverse=True)
+        everything = np.arange(len(sequences))
+        targets: Any
+        if self.pooling == EACH:
+            classes, targets = _classes_of_steps(_check_step_labels(y, _lengths(sequences)))
+        else:
+            classes, targets = np.unique(_check_labels(y, len(sequences)), return_inverse=True)
         if len(classes) < 2:
             raise DataError(f"all clips are labelled {classes[0]}; at least two classes are needed")
 
         if validation_data is not None:
             held = _check_sequences(validation_data[0], sequences[0].shape[1])
-            held_labels = _check_labels(validation_data[1], len(held))
-            return classes, (sequences, targets), (held, _class_numbers(held_labels, classes))
+            if self.pooling == EACH:
+                step_labels = _check_step_labels(validation_data[1], _lengths(held))
+                held_targets: Any = [_class_numbers(of_one, classes) for of_one in step_labels]
+            else:
+                held_targets = _class_numbers(_check_labels(validation_data[1], len(held)), classes)
+            return classes, ((sequences, targets), (held, held_targets)), everything
         if groups is not None:
             groups = list(groups)
             if len(groups) != len(sequences):
                 raise DataError(f"{len(sequences)} sequences, but {len(groups)} groups")
-        mask = hold_out(targets.tolist(), self.validation_fraction, rng, groups)
-        if mask.sum() < len(classes):  # too few to choose an epoch by
-            return classes, (sequences, targets), None
-        held = [sequences[n] for n in np.flatnonzero(mask)]
-        kept = [sequences[n] for n in np.flatnonzero(~mask)]
-        return classes, (kept, targets[~mask]), (held, targets[mask])
+        # Sequences of many labels are held out without regard to them.
+        strata = [0] * len(sequences) if self.pooling == EACH else targets.tolist()
+        mask = hold_out(strata, self.validation_fraction, rng, groups)
+        if mask.sum() < (1 if self.pooling == EACH else len(classes)):  # too few to choose an epoch by
+            return classes, ((sequences, targets), None), everything
+        parts = [_chosen(sequences, targets, np.flatnonzero(side)) for side in (~mask, mask)]
+        return classes, (parts[0], parts[1]), np.flatnonzero(~mask)
 
-    def _class_weights(self, targets: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    def _sampling_weights(self, targets: np.ndarray) -> np.ndarray | None:
+        if self.sampling == "shuffled":
+            return None
+        return np.asarray((1 / np.bincount(targets))[targets])
+
+    def _class_weights(self, targets: Any, classes: np.ndarray) -> np.ndarray | None:
         if self.class_weight is None:
             return None
+        if self.pooling == EACH:
+            targets = np.concatenate(targets)
         if self.class_weight == "balanced":
             weights = len(targets) / (len(classes) * np.bincount(targets))
         else:
@@ -457,8 +600,8 @@ class SequenceClassifier(Estimator):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")
 
 
-def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> list[np.ndarray]:
-    """Refuse what the network cannot take; float32 arrays of one width."""
+def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> Sequence[np.ndarray]:
+    """Refuse what the network cannot take; float32 arrays of one width. What is fetched stays where it is."""
     if isinstance(X, str | os.PathLike):
         raise DataError(f"{X}: a list is wanted here, also for one clip: [{str(X)!r}]")
     sequences = []
@@ -473,10 +616,11 @@ def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> list[np
         if not np.isfinite(array).all():
             raise DataError(f"sequence {n} holds NaN or infinite values")
         n_features = array.shape[1]
-        sequences.append(array)
-    if not sequences:
+        if not isinstance(X, Fetched):
+            sequences.append(array)
+    if n_features is None or not len(X):
         raise DataError("there are no sequences")
-    return sequences
+    return X if isinstance(X, Fetched) else sequences
 
 
 def _check_labels(y: Sequence[Hashable], n: int) -> np.ndarray:
@@ -489,6 +633,24 @@ def _check_labels(y: Sequence[Hashable], n: int) -> np.ndarray:
     return labels
 
 
+def _check_step_labels(y: Sequence[Any], lengths: Sequence[int]) -> list[np.ndarray]:
+    """Refuse anything but one label for each step."""
+    labels = [np.asarray(of_one) for of_one in y]
+    if len(labels) != len(lengths):
+        raise DataError(f"{len(lengths)} sequences, but labels of {len(labels)}")
+    for n, (of_one, length) in enumerate(zip(labels, lengths, strict=True)):
+        if of_one.shape != (length,) or of_one.dtype == object:
+            raise DataError(
+                f"sequence {n} has {length} steps, but labels of shape {of_one.shape}: one is wanted for each"
+            )
+    return labels
+
+
+def _classes_of_steps(labels: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    classes, targets = np.unique(np.concatenate(labels), return_inverse=True)
+    return classes, np.split(targets, np.cumsum([len(of_one) for of_one in labels])[:-1])
+
+
 def _class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     # Not by numpy's sets, which take "20" for 20.
     numbers = {label: number for number, label in enumerate(classes.tolist())}
@@ -496,6 +658,59 @@ def _class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if not isinstance(label, Hashable) or label not in numbers:
             raise DataError(f"label {label!r} does not occur in the training data")
     return np.array([numbers[label] for label in labels.tolist()], dtype=np.intp)
+
+
+class _Checkpoints:
+    """Writes how far a training is, from time to time, and reads it again."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[TrainingState], SequenceClassifier],
+        whose: str,
+        path: str | os.PathLike[str] | None,
+        seconds: float,
+    ) -> None:
+        self._snapshot, self._whose, self._path, self._seconds = snapshot, whose, path, seconds
+        self._last = time.monotonic()
+
+    def note(self, state: TrainingState) -> None:
+        if self._path is None or time.monotonic() - self._last < self._seconds:
+            return
+        snapshot = self._snapshot(state)
+        description = snapshot.describe() | {PREFIX: state_values(state) | {"whose": self._whose}}
+        save_model(self._path, snapshot._arrays() | state_arrays(state), description)
+        self._last = time.monotonic()
+
+    def load(self, weight_decay: float) -> TrainingState | None:
+        if self._path is None:
+            raise SettingError("resume: name the checkpoint to go on from")
+        if not Path(self._path).exists():
+            return None
+        arrays, description = load_model(self._path)
+        values = description.get(PREFIX)
+        if values is None:
+            raise ModelFileError(f"{self._path}: a model that is ready, and no checkpoint; name another file")
+        if values["whose"] != self._whose:
+            raise ModelFileError(
+                f"{self._path}: a checkpoint of a training with other data or settings; "
+                "go on with the same, or remove it"
+            )
+        return restore_state(arrays, values, weight_decay)
+
+
+def _fingerprint(
+    classifier: SequenceClassifier, classes: np.ndarray, mean: np.ndarray, scale: np.ndarray, card: object
+) -> str:
+    """Tell trainings apart: by their settings, and by their data's classes, means and deviations."""
+    settings = classifier.get_params() | {"verbose": None}
+    text = repr((settings, classes.tolist(), card))
+    return hashlib.sha256(text.encode() + mean.tobytes() + scale.tobytes()).hexdigest()
+
+
+def _lengths(sequences: Sequence[np.ndarray]) -> list[int]:
+    if isinstance(sequences, Fetched):
+        return sequences.lengths
+    return [len(sequence) for sequence in sequences]
 
 
 def _mean_and_scale(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -508,15 +723,28 @@ def _mean_and_scale(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.nda
     return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
 
 
-def _scaled(sequences: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray) -> list[np.ndarray]:
+def _scaled(sequences: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray) -> Sequence[np.ndarray]:
+    if isinstance(sequences, Fetched):
+        return sequences.map(lambda sequence: (sequence - mean) / scale)
     return [(sequence - mean) / scale for sequence in sequences]
 
 
-def _start_card(classes: np.ndarray, training: np.ndarray, validation: np.ndarray | None) -> dict[str, Any]:
-    """Version, and clips per class and part."""
+def _chosen(
+    sequences: Sequence[np.ndarray], targets: Any, indices: np.ndarray
+) -> tuple[Sequence[np.ndarray], Any]:
+    targets = targets[indices] if isinstance(targets, np.ndarray) else [targets[n] for n in indices]
+    if isinstance(sequences, Fetched):
+        return sequences.take(indices), targets
+    return [sequences[n] for n in indices], targets
 
-    def clips(targets: np.ndarray | None, k: int) -> int:
-        return 0 if targets is None else int((targets == k).sum())
+
+def _start_card(classes: np.ndarray, training: Any, validation: Any) -> dict[str, Any]:
+    """Version, and clips (or steps) per class and part."""
+
+    def clips(targets: Any, k: int) -> int:
+        if targets is None:
+            return 0
+        return int(sum((of_one == k).sum() for of_one in targets))
 
     return {
         "version": __version__,

@@ -10,7 +10,15 @@ except ImportError as error:  # a user's own simd.py, next to a script
         "rename that file, or run from another folder"
     ) from error
 
-__all__ = ["DataError", "ModelFileError", "NotFittedError", "SettingError", "ThreadCountError", "UserError"]
+__all__ = [
+    "DataError",
+    "DivergenceError",
+    "ModelFileError",
+    "NotFittedError",
+    "SettingError",
+    "ThreadCountError",
+    "UserError",
+]
 
 
 class UserError(ValueError):
@@ -23,6 +31,10 @@ class SettingError(UserError):
 
 class DataError(UserError):
     """Training or test data that cannot be used as they are."""
+
+
+class DivergenceError(SettingError):
+    """A training whose settings make it learn less and less."""
 
 
 class ModelFileError(UserError):

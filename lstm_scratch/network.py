@@ -14,12 +14,12 @@ from lstm_scratch.layers.dropout import dropout_backward, dropout_forward
 from lstm_scratch.layers.linear import linear_backward, linear_forward, linear_init
 from lstm_scratch.layers.loss import cross_entropy_backward, cross_entropy_forward
 from lstm_scratch.layers.pooling import (
-    POOLINGS,
-    Pooling,
     PoolingCache,
+    pooled_size,
     pooling_backward,
     pooling_forward,
     pooling_init,
+    statistics,
 )
 from lstm_scratch.layers.stack import LSTM, StackCache
 from lstm_scratch.params import Params, prefixed, under
@@ -45,8 +45,9 @@ class Network:
         The stack.
     n_classes : int
         K.
-    pooling : {"mean", "max", "last", "attention"}, default "mean"
-        How the steps become one vector.
+    pooling : str, default "mean"
+        How the steps become one vector: "mean", "max", "std", "last", "attention", or several joined by "+".
+        "none": every step has logits of its own.
     dropout : float, default 0
         Probability of dropping a pooled value, in training.
 
@@ -58,14 +59,13 @@ class Network:
 
     lstm: LSTM
     n_classes: int
-    pooling: Pooling = "mean"
+    pooling: str = "mean"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.lstm.batch_first:
             raise SettingError("a network reads (T, B, F): give its LSTM batch_first=False")
-        if self.pooling not in POOLINGS:
-            raise SettingError(f"pooling is one of {', '.join(POOLINGS)}, not {self.pooling!r}")
+        statistics(self.pooling)
         check_probability("dropout", self.dropout)
 
     def init(self, rng: np.random.Generator, dtype: Any = np.float32, forget_bias: float = 0.0) -> Params:
@@ -89,7 +89,7 @@ class Network:
         params = (
             prefixed("lstm", self.lstm.init(rng, dtype, forget_bias))
             | prefixed("pooling", pooling_init(rng, self.pooling, size))
-            | prefixed("linear", linear_init(rng, size, self.n_classes))
+            | prefixed("linear", linear_init(rng, pooled_size(self.pooling, size), self.n_classes))
         )
         return {name: array.astype(dtype) for name, array in params.items()}
 
@@ -118,7 +118,7 @@ class Network:
 
         Returns
         -------
-        logits : ndarray (B, K)
+        logits : ndarray (B, K), or (T, B, K) where nothing is pooled
             Scores before the softmax.
         cache : NetworkCache
             What `backward` needs.
@@ -144,7 +144,7 @@ class Network:
             The parameters given to `forward`.
         cache : NetworkCache
             What `forward` returned.
-        dlogits : ndarray (B, K)
+        dlogits : ndarray (B, K) or (T, B, K)
             Gradient with respect to its result.
         input_gradient : bool, default True
             Whether ``dx`` is wanted.
@@ -175,8 +175,8 @@ class Network:
             Padded sequences.
         lengths : ndarray (B,), int
             Valid steps of each row.
-        targets : ndarray (B,), int
-            The class of each row whose loss is meant. The loss is the mean over the rows.
+        targets : ndarray (B,) or (T, B), int
+            The class of each row, or step, whose loss is meant. The loss is the mean over them.
 
         Returns
         -------

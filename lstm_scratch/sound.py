@@ -15,6 +15,7 @@ from features import (
     AUDIO_SUFFIXES,
     PRESETS,
     AudioError,
+    Augmentation,
     Difference,
     FeatureError,
     FeatureSettings,
@@ -28,6 +29,7 @@ from features import (
     settings_from_dict,
     settings_to_dict,
 )
+from features.augmentation import augmentation_to_dict
 from features.extraction import warm_up as warm_up_features
 from features.framing import frame_seconds
 from features.mel import band_centres
@@ -37,11 +39,13 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "PRESETS",
     "AudioError",
+    "Augmentation",
     "Difference",
     "FeatureError",
     "FeatureSettings",
     "FeatureStream",
     "audio_sample_rate",
+    "augmentation_to_dict",
     "band_centres",
     "check_samples",
     "explain_difference",

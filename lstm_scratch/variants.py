@@ -26,9 +26,10 @@ equation 20 (without their equation 22, of the cell); masks m, the same at every
 Z. Ghahramani, NIPS 2016 (with one mask for all gates); zoneout: D. Krueger et al., ICLR 2017.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -104,6 +105,20 @@ class Variant:
         for name in ("peepholes", "coupled", "layer_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingError(f"{name} is True or False, not {getattr(self, name)!r}")
+
+    def differing(self) -> dict[str, Any]:
+        """List what differs from the plain LSTM.
+
+        Returns
+        -------
+        dict
+            Values by name, which make the variant again.
+        """
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
 
     @property
     def blocks(self) -> str:

@@ -59,6 +59,7 @@ FLOORS = {
         {"converters/keras", "converters/onnx", "converters/torch"},
         {"network"},
         {"training"},
+        {"checkpoint"},
         {"classifier", "plots", "synthesis", "division"},
         {"audio"},
         {"experiments", "analysis", "stream"},

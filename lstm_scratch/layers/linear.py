@@ -30,14 +30,14 @@ def linear_forward(params: Params, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     ----------
     params : dict
         ``weight (K, F)`` and ``bias (K,)``.
-    x : ndarray (B, F)
+    x : ndarray (..., F)
         Inputs.
 
     Returns
     -------
-    y : ndarray (B, K)
+    y : ndarray (..., K)
         Outputs.
-    cache : ndarray (B, F)
+    cache : ndarray (..., F)
         The inputs, for `linear_backward`.
     """
     return x @ params["weight"].T + params["bias"], x
@@ -50,16 +50,17 @@ def linear_backward(params: Params, cache: np.ndarray, dy: np.ndarray) -> tuple[
     ----------
     params : dict
         The parameters given to `linear_forward`.
-    cache : ndarray (B, F)
+    cache : ndarray (..., F)
         What `linear_forward` returned.
-    dy : ndarray (B, K)
+    dy : ndarray (..., K)
         Gradient with respect to its result.
 
     Returns
     -------
-    dx : ndarray (B, F)
+    dx : ndarray (..., F)
         Gradient with respect to the inputs.
     grads : dict
         Gradients of the parameters.
     """
-    return dy @ params["weight"], {"weight": dy.T @ cache, "bias": dy.sum(axis=0)}
+    rows, x = dy.reshape(-1, dy.shape[-1]), cache.reshape(-1, cache.shape[-1])
+    return dy @ params["weight"], {"weight": rows.T @ x, "bias": rows.sum(axis=0)}

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy. Letters: B batch rows, K classes."""
+"""Softmax and cross-entropy. Letters: K classes; the axes before them are rows, or steps and rows."""
 
 import numpy as np
 
@@ -28,15 +28,16 @@ def cross_entropy_forward(
 ) -> tuple[float, np.ndarray]:
     """Mean cross-entropy between smoothed labels and the softmax of the logits.
 
-    With ``q = (1 - s) onehot + s / K`` and class weights w:
-    ``loss = - sum_bk q_bk w_k log p_bk / sum_b w_{target b}``, as `torch.nn.CrossEntropyLoss` has it.
+    With r the probabilities that are true (one of a single class), ``q = (1 - s) r + s / K`` and class
+    weights w: ``loss = - sum_bk q_bk w_k log p_bk / sum_bk r_bk w_k``, as `torch.nn.CrossEntropyLoss` has it
+    for single classes.
 
     Parameters
     ----------
-    logits : ndarray (B, K)
+    logits : ndarray (..., K)
         Scores before the softmax.
-    targets : ndarray (B,), int
-        The true class of each row.
+    targets : ndarray (...), int, or (..., K), floating
+        The true class of each, -1 where none counts; or the probability of each class.
     label_smoothing : float, default 0
         s, the part of the label spread over all classes.
     class_weight : ndarray (K,), optional
@@ -46,25 +47,24 @@ def cross_entropy_forward(
     -------
     loss : float
         The weighted mean.
-    cache : ndarray (B, K)
+    cache : ndarray (..., K)
         Gradient of the loss with respect to the logits.
 
     Notes
     -----
     Label smoothing: C. Szegedy et al., CVPR 2016, section 7.
     """
-    B, K = logits.shape
-    rows = np.arange(B)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    q = np.full((B, K), label_smoothing / K, logits.dtype)
-    q[rows, targets] += 1 - label_smoothing
-    total = B
+    K = logits.shape[-1]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    true = targets if targets.ndim == logits.ndim else np.arange(K) == targets[..., None]
+    counts = true.any(axis=-1, keepdims=True)
+    q = np.asarray(true * (1 - label_smoothing) + counts * (label_smoothing / K), logits.dtype)
     if class_weight is not None:
-        q *= class_weight
-        total = class_weight[targets].sum()
+        q, true = q * class_weight, true * class_weight
+    total = float(true.sum()) or 1.0
     loss = float(-(q * log_p).sum() / total)
-    dlogits = (np.exp(log_p) * q.sum(axis=1, keepdims=True) - q) / total
+    dlogits = (np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q) / total
     return loss, np.asarray(dlogits, logits.dtype)
 
 
@@ -73,14 +73,14 @@ def cross_entropy_backward(cache: np.ndarray, dloss: float = 1.0) -> np.ndarray:
 
     Parameters
     ----------
-    cache : ndarray (B, K)
+    cache : ndarray (..., K)
         What `cross_entropy_forward` returned.
     dloss : float, default 1
         Gradient of what is minimised with respect to the loss.
 
     Returns
     -------
-    ndarray (B, K)
+    ndarray (..., K)
         Gradient with respect to the logits.
     """
     return np.asarray(cache * cache.dtype.type(dloss))

@@ -1,0 +1,104 @@
+"""Checkpoints: a training that stands still, in arrays and plain values, and back.
+
+A checkpoint is a model file, of what would be kept if the training ended there, with all that the training
+needs to go on beside it. Whoever loads the model passes that over.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from lstm_scratch.optim import AdamW
+from lstm_scratch.params import Params, prefixed, under
+from lstm_scratch.training import Epoch, TrainingState
+
+PREFIX = "training"  # of the arrays and the values that only the training needs
+_PARTS = ("params", "average", "best", "mean", "square")
+_NUMBERS = ("best_epoch", "epoch", "batch", "loss_sum", "correct", "rows", "loud")
+
+
+def state_arrays(state: TrainingState) -> Params:
+    """List the arrays of a training.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Between two updates.
+
+    Returns
+    -------
+    dict
+        ``training.params.*``, ``training.mean.*`` and so on: the very arrays, not copies.
+    """
+    parts = (state.params, state.average, state.best, state.optimiser.mean, state.optimiser.square)
+    arrays: Params = {}
+    for name, part in zip(_PARTS, parts, strict=True):
+        arrays |= prefixed(f"{PREFIX}.{name}", part)
+    return arrays
+
+
+def state_values(state: TrainingState) -> dict[str, Any]:
+    """List the numbers of a training.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Between two updates.
+
+    Returns
+    -------
+    dict
+        What JSON can hold.
+    """
+    return {
+        **{name: getattr(state, name) for name in _NUMBERS},
+        "best_loss": state.best_loss if math.isfinite(state.best_loss) else None,
+        "updates": state.optimiser.steps,
+        "history": [dataclasses.asdict(epoch) for epoch in state.history],
+    }
+
+
+def restore_state(arrays: Params, values: dict[str, Any], weight_decay: float) -> TrainingState:
+    """Put a training together again.
+
+    Parameters
+    ----------
+    arrays : dict
+        What `state_arrays` gave, among others.
+    values : dict
+        What `state_values` gave, among others.
+    weight_decay : float
+        Of the optimiser.
+
+    Returns
+    -------
+    TrainingState
+        A training from it goes on as the other one did.
+    """
+    params, average, best, mean, square = (
+        {name: array.copy() for name, array in under(f"{PREFIX}.{part}", arrays).items()} for part in _PARTS
+    )
+    optimiser = AdamW(weight_decay=weight_decay)
+    optimiser.steps, optimiser.mean, optimiser.square = values["updates"], mean, square
+    best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
+    history = [Epoch(**epoch) for epoch in values["history"]]
+    numbers = {name: values[name] for name in _NUMBERS}
+    return TrainingState(params, optimiser, average, best, best_loss=best_loss, history=history, **numbers)
+
+
+def of_model(arrays: Params) -> Params:
+    """Leave out what only the training needs.
+
+    Parameters
+    ----------
+    arrays : dict
+        Of a checkpoint, or of a model.
+
+    Returns
+    -------
+    dict
+        Those of the model.
+    """
+    return {name: np.asarray(array) for name, array in arrays.items() if not name.startswith(PREFIX + ".")}
