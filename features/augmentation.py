@@ -20,6 +20,7 @@ from features.audio import check_samples, resample
 from features.errors import FeatureError
 
 DECIBELS = (-200.0, 200.0)  # more would leave float32
+EQUALISER_GAINS = 6  # of which a curve is drawn
 SPEEDS = (0.5, 2.0)
 EXPONENTS = (-10.0, 10.0)
 ALPHAS = (1e-3, 1e3)  # beyond, the draws are 0 and 1, or 0.5, and in the end rounding
@@ -245,6 +246,41 @@ def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
     return resample(samples, speed.numerator, speed.denominator).astype(samples.dtype, copy=False)
 
 
+def equalise(samples: np.ndarray, gains_db: Sequence[float]) -> np.ndarray:
+    """Change the tone of a clip, as another microphone or another room would.
+
+    Parameters
+    ----------
+    samples : array (N,), floating
+        The clip.
+    gains_db : sequence of float
+        Gains in dB, at frequencies that are equally far apart on HTK's mel scale of a sound at 16 kHz, from 0
+        to half the sample rate; in between, they run straight. At least two.
+
+    Returns
+    -------
+    ndarray (N,)
+        The clip, filtered without a shift of any phase, in the dtype of `samples`.
+
+    Raises
+    ------
+    FeatureError
+        If the clip is no mono sound, or a gain is no finite number.
+    """
+    _check(samples)
+    samples = np.asarray(samples)
+    if len(gains_db) < 2:
+        raise FeatureError(f"gains_db are at least two numbers, not {gains_db!r}")
+    for db in gains_db:
+        _check_number("each of gains_db", db, *DECIBELS)
+    # Padded with as many zeros, so that the end of the clip does not sound at its beginning.
+    spectrum = np.fft.rfft(samples, 2 * len(samples))
+    mel = np.log1p(np.linspace(0, 8000, len(spectrum)) / 700)
+    db_of_bin = np.interp(mel, np.linspace(0, mel[-1], len(gains_db)), gains_db)
+    filtered = np.fft.irfft(spectrum * 10 ** (db_of_bin / 20), 2 * len(samples))[: len(samples)]
+    return filtered.astype(samples.dtype)
+
+
 def draw_vtln_warp(rng: np.random.Generator, spread: float = 0.1) -> float:
     """Draw a speaker: the factor of a vocal-tract length perturbation.
 
@@ -438,7 +474,7 @@ def mix(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Augmentation:
-    """Changes to sound, drawn anew for every call: in this order, speed, shift, noise, gain.
+    """Changes to sound, drawn anew for every call: in this order, speed, shift, tone, noise, gain.
 
     Each range is a pair of bounds, between which values are uniform; None switches its change off.
     Noise comes after the shift, so that it covers the zeros which that leaves.
@@ -449,6 +485,8 @@ class Augmentation:
         Factors for `change_speed`.
     shift_ms : (float, float), optional
         Times for `time_shift`, in ms; positive is later.
+    equaliser_db : (float, float), optional
+        Gains for `equalise`, in dB: one for each of six frequencies.
     snr_db : (float, float), optional
         Ratios for `add_noise`, in dB.
     noises : sequence of array (M,), default ()
@@ -478,6 +516,7 @@ class Augmentation:
 
     speed: tuple[float, float] | None = None
     shift_ms: tuple[float, float] | None = None
+    equaliser_db: tuple[float, float] | None = None
     snr_db: tuple[float, float] | None = None
     noises: Sequence[np.ndarray] = ()
     exponent: tuple[float, float] = (0.0, 2.0)
@@ -489,6 +528,7 @@ class Augmentation:
         for name, low, high in (
             ("speed", *SPEEDS),
             ("shift_ms", -math.inf, math.inf),
+            ("equaliser_db", *DECIBELS),
             ("snr_db", *DECIBELS),
             ("gain_db", *DECIBELS),
         ):
@@ -529,6 +569,8 @@ class Augmentation:
             samples = change_speed(samples, rng.uniform(*self.speed))
         if self.shift_ms is not None and self._happens(rng):
             samples = time_shift(samples, round(rng.uniform(*self.shift_ms) * sample_rate / 1000))
+        if self.equaliser_db is not None and self._happens(rng):
+            samples = equalise(samples, rng.uniform(*self.equaliser_db, EQUALISER_GAINS).tolist())
         if self.snr_db is not None and self._happens(rng):
             if len(self.noises):
                 noise = self.noises[int(rng.integers(len(self.noises)))]
@@ -556,7 +598,7 @@ def augmentation_to_dict(augmentation: Augmentation) -> dict[str, Any]:
     dict
         What JSON can hold.
     """
-    names = ("speed", "shift_ms", "snr_db", "exponent", "gain_db", "probability")
+    names = ("speed", "shift_ms", "equaliser_db", "snr_db", "exponent", "gain_db", "probability")
     return {name: getattr(augmentation, name) for name in names}
 
 

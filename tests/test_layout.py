@@ -62,7 +62,7 @@ FLOORS = {
         {"checkpoint"},
         {"classifier", "plots", "synthesis", "division"},
         {"audio"},
-        {"experiments", "analysis", "stream"},
+        {"experiments", "analysis", "recipe", "stream"},
         {"demo"},
         {"cli"},
         {"__main__"},

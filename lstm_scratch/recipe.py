@@ -1,0 +1,258 @@
+"""Recipes: all settings of a classifier by name, from small TOML files, and changed by name.
+
+A recipe names what differs from the defaults; the defaults are those of `AudioClassifier`, and a recipe of
+nothing is the general one. Files that are shipped lie in the folder ``recipes``.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lstm_scratch.audio import AudioClassifier
+from lstm_scratch.errors import SettingError
+from lstm_scratch.sound import Augmentation, FeatureSettings, setting_from_text
+from lstm_scratch.variants import Variant
+
+FOLDER = Path(__file__).parent / "recipes"
+DEFAULT = "default"
+ABOUT = "about"  # what a recipe says of itself
+
+
+def _names(of: type, *without: str) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(of) if field.name not in without)
+
+
+_SOUND = _names(Augmentation, "noises")
+_VARIANT = _names(Variant)
+_SIZES = ("hidden_size", "num_layers", "bidirectional", "pooling", "dropout", "forget_bias")
+_CHANGES = ("vtln", "mixup", "time_masks", "time_mask", "feature_masks", "feature_mask")
+_PARTS = ("features", "augmentation", "variant")  # settings that have settings
+_OWN = ("random_state", "verbose", "engine")  # of a run, and not of what is run
+
+#: Which settings there are, by the tables of a recipe.
+TABLES: dict[str, tuple[str, ...]] = {
+    "features": ("sample_rate", *_names(FeatureSettings)),
+    "augmentation": (*_SOUND, *_CHANGES),
+    "network": (*_SIZES, *_VARIANT),
+    "training": _names(AudioClassifier, "sample_rate", *_SIZES, *_CHANGES, *_PARTS, *_OWN),
+}
+_TABLE_OF = {name: table for table, names in TABLES.items() for name in names}
+_OPTIONAL = {
+    "equaliser_db",
+    "sample_rate",
+    "speed",
+    "shift_ms",
+    "snr_db",
+    "gain_db",
+    "vtln",
+    "epochs",
+    "patience",
+    "class_weight",
+}
+
+
+class Recipe(NamedTuple):
+    """What a recipe file says."""
+
+    name: str
+    about: str
+    settings: dict[str, Any]  # what differs from the defaults
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that are shipped.
+
+    Returns
+    -------
+    list of str
+        Their names, in alphabetical order.
+    """
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    name : str
+        One of `recipe_names`, or the path of a file that ends in ``.toml``.
+
+    Returns
+    -------
+    Recipe
+        Its settings.
+
+    Raises
+    ------
+    SettingError
+        If there is no such recipe, or a setting in it is unknown.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        raise SettingError(
+            f"there is no recipe {name!r}: name {', '.join(recipe_names())}, or a file that ends in .toml"
+        )
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: no TOML file ({error}); mend it there") from None
+    about = str(tables.pop(ABOUT, ""))
+    settings: dict[str, Any] = {}
+    for table, values in tables.items():
+        if table not in TABLES or not isinstance(values, dict):
+            raise SettingError(f"{path}: {table}: settings stand in the tables {', '.join(TABLES)}")
+        for key, value in values.items():
+            where = f"{path}, [{table}]"
+            if _table_of(key, where) != table:
+                raise SettingError(f"{where}: {key} stands in [{_TABLE_OF[key]}]; move it there")
+            settings[key] = _read(key, value)
+    return Recipe(path.stem, about, settings)
+
+
+def setting_of_text(text: str) -> tuple[str, Any]:
+    """Read a setting as it is typed on a command line.
+
+    Parameters
+    ----------
+    text : str
+        ``NAME=VALUE``: a number, a word, true, false, none, or a pair such as ``[0.9, 1.1]``.
+
+    Returns
+    -------
+    name : str
+        Which setting.
+    value : object
+        Its value.
+
+    Raises
+    ------
+    SettingError
+        If there is no such setting.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise SettingError(f"a setting is told as NAME=VALUE, such as hidden_size=32, not {text!r}")
+    if _table_of(name, "--set") == "features" and name != "sample_rate":
+        return setting_from_text(text)
+    try:
+        return name, _read(name, tomllib.loads(f"value = {value}")["value"])
+    except tomllib.TOMLDecodeError:
+        return name, _read(name, value)
+
+
+def build_classifier(settings: Mapping[str, Any], **others: Any) -> AudioClassifier:
+    """Make an untrained classifier.
+
+    Parameters
+    ----------
+    settings : mapping
+        Settings by name, whatever table they stand in; the others are as by default.
+    **others
+        Further parameters of `AudioClassifier`, such as ``random_state``.
+
+    Returns
+    -------
+    AudioClassifier
+        With these settings.
+
+    Raises
+    ------
+    SettingError
+        If a setting is unknown or out of its range; of the features, `FeatureError`.
+    """
+    for name in settings:
+        _table_of(name, "settings")
+
+    def of(names: Sequence[str]) -> dict[str, Any]:
+        return {name: settings[name] for name in names if name in settings}
+
+    default = AudioClassifier()
+    own = (*_SIZES, *_CHANGES, *TABLES["training"], "sample_rate")
+    sound = of(_SOUND)
+    changes = any(
+        sound.get(name) is not None for name in ("speed", "shift_ms", "equaliser_db", "snr_db", "gain_db")
+    )
+    return AudioClassifier(
+        **of(own),
+        features=default.features.change(**of(_names(FeatureSettings))),
+        augmentation=Augmentation(**sound) if changes else None,
+        variant=Variant(**of(_VARIANT)),
+        **others,
+    )
+
+
+def settings_of(classifier: AudioClassifier) -> dict[str, Any]:
+    """List every setting of a classifier: what `build_classifier` makes it of.
+
+    Parameters
+    ----------
+    classifier : AudioClassifier
+        Trained or not.
+
+    Returns
+    -------
+    dict
+        Values by name, in the order of `TABLES`.
+    """
+    sources = (classifier.features, classifier.augmentation or Augmentation(), classifier.variant, classifier)
+    return {
+        name: getattr(next(source for source in sources if hasattr(source, name)), name) for name in _TABLE_OF
+    }
+
+
+def to_toml(settings: Mapping[str, Any], about: str = "") -> str:
+    """Write settings as a recipe.
+
+    Parameters
+    ----------
+    settings : mapping
+        Values by name.
+    about : str, optional
+        What the recipe says of itself.
+
+    Returns
+    -------
+    str
+        The text of a file that `read_recipe` reads.
+    """
+    lines = [f"{ABOUT} = {_toml(about)}"] if about else []
+    for table, names in TABLES.items():
+        there = [name for name in names if name in settings]
+        if there:
+            lines += ["", f"[{table}]", *(f"{name} = {_toml(settings[name])}" for name in there)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '"none"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_toml(str(key))} = {_toml(item)}' for key, item in value.items())}}}"
+    return repr(value)
+
+
+def _table_of(name: str, where: str) -> str:
+    if name not in _TABLE_OF:
+        like = difflib.get_close_matches(name, _TABLE_OF, 1)
+        hint = (
+            f"; did you mean {like[0]}?" if like else "; `lstm-scratch recipes default` lists all there are"
+        )
+        raise SettingError(f"{where}: there is no setting {name!r}{hint}")
+    return _TABLE_OF[name]
+
+
+def _read(name: str, value: Any) -> Any:
+    """Read what TOML cannot say: nothing, and pairs that do not change."""
+    if value == "none" and name in _OPTIONAL:
+        return None
+    return tuple(value) if isinstance(value, list) else value
