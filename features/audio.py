@@ -111,7 +111,7 @@ def read_audio_blocks(
         raise AudioError(f"a block is a positive number of seconds, not {block_s!r}")
     _check_rate(sample_rate)
     with _opened(path) as file:
-        resampler = _Resampler(file.samplerate, sample_rate or file.samplerate)
+        resampler = Resampler(file.samplerate, sample_rate or file.samplerate)
         n = 0
         far_beyond_1: Literal["warn", "accept"] = "warn"
         for channels in file.blocks(
@@ -325,7 +325,7 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     return np.asarray(resample_poly(samples, up, down, window=taps))
 
 
-class _Resampler:
+class Resampler:
     """Resampling of a recording that comes in blocks: `resample` of blocks with what is around them."""
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
@@ -354,7 +354,7 @@ class _Resampler:
             self.samples, self.before = self.samples[passed:].copy(), ready - passed
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)  # as many as the ratios that `change_speed` may draw
 def _low_pass(ratio: int) -> np.ndarray:
     """Low-pass taps at `ratio` times the lower rate; frequencies are in units of its Nyquist."""
     from scipy.signal import firwin, kaiserord

@@ -21,6 +21,7 @@ from features.errors import FeatureError
 
 DECIBELS = (-200.0, 200.0)  # more would leave float32
 EQUALISER_GAINS = 6  # of which a curve is drawn
+EQUALISER_REACH = 1024  # samples over which its filter has died away
 SPEEDS = (0.5, 2.0)
 EXPONENTS = (-10.0, 10.0)
 ALPHAS = (1e-3, 1e3)  # beyond, the draws are 0 and 1, or 0.5, and in the end rounding
@@ -273,12 +274,15 @@ def equalise(samples: np.ndarray, gains_db: Sequence[float]) -> np.ndarray:
         raise FeatureError(f"gains_db are at least two numbers, not {gains_db!r}")
     for db in gains_db:
         _check_number("each of gains_db", db, *DECIBELS)
-    # Padded with as many zeros, so that the end of the clip does not sound at its beginning.
-    spectrum = np.fft.rfft(samples, 2 * len(samples))
-    mel = np.log1p(np.linspace(0, 8000, len(spectrum)) / 700)
-    db_of_bin = np.interp(mel, np.linspace(0, mel[-1], len(gains_db)), gains_db)
-    filtered = np.fft.irfft(spectrum * 10 ** (db_of_bin / 20), 2 * len(samples))[: len(samples)]
-    return filtered.astype(samples.dtype)
+    from scipy.fft import irfft, next_fast_len, rfft  # float32 stays float32
+
+    # Zeros behind, so that the end of the clip does not sound at its beginning.
+    n = next_fast_len(len(samples) + EQUALISER_REACH, real=True)
+    spectrum = rfft(samples, n)
+    mel = np.log1p(np.linspace(0, 8000 / 700, len(spectrum)))
+    factor = 10 ** (np.interp(mel, np.linspace(0, mel[-1], len(gains_db)), gains_db) / 20)
+    filtered = irfft(spectrum * factor.astype(samples.dtype), n)[: len(samples)]
+    return np.asarray(filtered.astype(samples.dtype, copy=False))
 
 
 def draw_vtln_warp(rng: np.random.Generator, spread: float = 0.1) -> float:
@@ -575,7 +579,10 @@ class Augmentation:
             if len(self.noises):
                 noise = self.noises[int(rng.integers(len(self.noises)))]
             else:
-                noise = coloured_noise(max(len(samples), 2), rng.uniform(*self.exponent), rng)
+                from scipy.fft import next_fast_len
+
+                n_noise = next_fast_len(max(len(samples), 2), real=True)
+                noise = coloured_noise(n_noise, rng.uniform(*self.exponent), rng)
             samples = add_noise(samples, noise, rng.uniform(*self.snr_db), rng)
         if self.gain_db is not None and self._happens(rng):
             samples = gain(samples, rng.uniform(*self.gain_db))

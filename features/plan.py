@@ -93,7 +93,7 @@ class Plan:
         return self.settings.top_db if self.settings.log == "db" else None
 
 
-@lru_cache(maxsize=32, typed=True)  # 16000.0 is not to be taken for 16000, which is accepted
+@lru_cache(maxsize=128, typed=True)  # 16000.0 is not to be taken for 16000, which is accepted
 def plan(settings: FeatureSettings, sample_rate: int) -> Plan:
     """Work out what settings mean at a sample rate.
 

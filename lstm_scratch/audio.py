@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from lstm_scratch.batches import Distortion
+from lstm_scratch.batches import Distortion, Redraw
 from lstm_scratch.checks import check_number
-from lstm_scratch.classifier import Redraw, SequenceClassifier
+from lstm_scratch.classifier import SequenceClassifier
 from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.params import Params
 from lstm_scratch.progress import progress_bar
@@ -36,7 +36,7 @@ from lstm_scratch.threads import one_blas_thread
 from lstm_scratch.training import Epoch
 
 MAX_DEFAULT_RATE = 16_000  # speech has little above 8 kHz; whoever wants more says so
-WARPS = 9  # of the frequency axis, from which one is drawn
+DRAWN = 7  # warps, and tempos, of which one is drawn
 
 
 class Extraction(NamedTuple):
@@ -61,8 +61,9 @@ class AudioClassifier(SequenceClassifier):
         How sound becomes features.
     augmentation : Augmentation, optional
         How sound is changed in training, anew for every epoch. By default not at all.
-    vtln : (float, float), optional
-        Warps of the frequency axis, between which one is drawn for every clip and epoch. By default none.
+    vtln, tempo : (float, float), optional
+        Warps of the frequency axis, and factors of the speed at the same pitch, between which one is drawn
+        for every clip and epoch, in training. By default none.
     sample_rate : int, optional
         Rate in Hz at which sound is analysed; files are resampled to it. By default the lowest rate
         of the training files, but at most 16 kHz. Needed where arrays are given.
@@ -78,6 +79,7 @@ class AudioClassifier(SequenceClassifier):
     features: FeatureSettings = FeatureSettings(delta_order=2, stack=4)  # noqa: RUF009 (it is frozen)
     augmentation: Augmentation | None = None
     vtln: tuple[float, float] | None = None
+    tempo: tuple[float, float] | None = None
     sample_rate: int | None = None
 
     def fit(
@@ -156,22 +158,26 @@ class AudioClassifier(SequenceClassifier):
     @property
     def hears(self) -> bool:
         """Whether training takes sound, which it changes, and not features alone."""
-        return self.augmentation is not None or self.vtln is not None
+        return self.augmentation is not None or self.vtln is not None or self.tempo is not None
 
     def _redraw(self, sounds: Sequence[np.ndarray], sample_rate: int) -> Redraw:
         """Make what gives the features of a changed sound."""
-        low, high = self.vtln or (1.0, 1.0)
-        # Filterbanks take longer than features, so there are a few.
-        warped = [
-            self.features.change(vtln_warp=self.features.vtln_warp * float(warp))
-            for warp in np.unique(np.linspace(low, high, WARPS))
+        settings = self.features
+        hop, length = ("hop_ms", settings.hop_ms) if settings.hop_ms else ("hop_length", settings.hop_length)
+        # To plan features takes longer than to compute those of a clip, so there are a few.
+        drawn = [
+            settings.change(
+                vtln_warp=settings.vtln_warp * float(warp), **{hop: type(length)(length * float(tempo))}
+            )
+            for warp in np.unique(np.linspace(*(self.vtln or (1, 1)), DRAWN))
+            for tempo in np.unique(np.linspace(*(self.tempo or (1, 1)), DRAWN))
         ]
 
-        def redraw(n: int, rng: np.random.Generator) -> np.ndarray:
-            sound, features = sounds[n], warped[int(rng.integers(len(warped)))]
+        def redraw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, None]:
+            sound, features = sounds[n], drawn[int(rng.integers(len(drawn)))]
             if self.augmentation is not None:
                 sound = self.augmentation(sound, sample_rate, rng)
-            return features(sound, sample_rate)
+            return features(sound, sample_rate), None
 
         return redraw
 
@@ -195,9 +201,10 @@ class AudioClassifier(SequenceClassifier):
             check_number("sample_rate", self.sample_rate, whole=True, above=0)
         if not isinstance(self.augmentation, Augmentation | None):
             raise SettingError(f"augmentation is an Augmentation, not {self.augmentation!r}")
-        low, high = self.vtln or (1, 1)
-        if not 0.5 <= low <= high <= 2:
-            raise SettingError(f"vtln is a pair of warps from 0.5 to 2, the lower first, not {self.vtln!r}")
+        for name in ("vtln", "tempo"):
+            low, high = getattr(self, name) or (1, 1)
+            if not 0.5 <= low <= high <= 2:
+                raise SettingError(f"{name} is a pair of factors from 0.5 to 2, the lower first")
 
     def predict_proba(self, X: Sequence[Any]) -> Any:
         """Compute the probability of every class.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 
 Item = TypeVar("Item")
+Redraw = Callable[[int, np.random.Generator], tuple[np.ndarray, Any]]  # sequence n and its target, anew
 
 
 class Batch(NamedTuple):
@@ -256,7 +257,7 @@ class Examples:
     distortion : Distortion, optional
         How they are changed. By default not at all.
     redraw : callable, optional
-        Gives sequence n anew: ``redraw(n, rng)``. By default it stays as it is.
+        Gives sequence n and its target anew: ``redraw(n, rng)``. By default they stay as they are.
     """
 
     def __init__(
@@ -265,7 +266,7 @@ class Examples:
         targets: np.ndarray | Sequence[np.ndarray],
         n_classes: int,
         distortion: Distortion | None = None,
-        redraw: Callable[[int, np.random.Generator], np.ndarray] | None = None,
+        redraw: Redraw | None = None,
     ) -> None:
         self.sequences, self.targets, self.n_classes = sequences, targets, n_classes
         self.distortion, self.redraw = distortion or Distortion(), redraw
@@ -292,13 +293,12 @@ class Examples:
             Of these.
         """
         if self.redraw is None:
-            x, lengths = pad([self.sequences[n] for n in indices])
+            pairs = [(self.sequences[n], self.targets[n]) for n in indices]
         else:
-            x, lengths = pad([self.redraw(int(n), rng) for n in indices])
-        if self.of_steps:
-            targets = pad_targets([self.targets[n] for n in indices])
-        else:
-            targets = np.asarray(self.targets)[indices]
+            pairs = [self.redraw(int(n), rng) for n in indices]
+        x, lengths = pad([sequence for sequence, _ in pairs])
+        of_each = [target for _, target in pairs]
+        targets = pad_targets(of_each) if self.of_steps else np.array(of_each)
         self.distortion.mask(x, lengths, rng)
         batch = Batch(x, lengths, targets)
         return self.distortion.mix(batch, self.n_classes, rng) if self.distortion.mixup else batch

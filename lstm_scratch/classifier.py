@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from lstm_scratch.batches import Distortion, Examples, Fetched, pad
+from lstm_scratch.batches import Distortion, Examples, Fetched, Redraw, pad
 from lstm_scratch.checkpoint import PREFIX, of_model, restore_state, state_arrays, state_values
 from lstm_scratch.checks import check_number, check_probability
 from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
@@ -33,7 +33,6 @@ from lstm_scratch.variants import PLAIN, Variant
 from lstm_scratch.version import __version__
 
 ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
-Redraw = Callable[[int, np.random.Generator], np.ndarray]  # sequence n, anew
 
 
 @dataclass(kw_only=True, eq=False)
@@ -208,19 +207,25 @@ class SequenceClassifier(Estimator):
         resume: bool,
         on_epoch: Callable[[Epoch], None] | None,
     ) -> Self:
-        """Train, on sequences that `redraw` gives anew for each epoch."""
+        """Train, on sequences (and targets, unless these stay) that `redraw` gives anew for each epoch."""
         self.check_settings()
         seeds = np.random.SeedSequence(self.random_state).spawn(3)
         network_rng, split_rng = np.random.default_rng(seeds[0]), np.random.default_rng(seeds[2])
         classes, parts, kept = self._parts(X, y, groups, validation_data, split_rng)
         (sequences, targets), validation = parts
         mean, scale = _mean_and_scale(sequences)
+
+        def redraw_scaled(n: int, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+            assert redraw is not None
+            sequence, target = redraw(int(kept[n]), rng)
+            return (sequence - mean) / scale, targets[n] if target is None else target
+
         examples = Examples(
             _scaled(sequences, mean, scale),
             targets,
             len(classes),
             self._distortion(),
-            None if redraw is None else lambda n, rng: (redraw(int(kept[n]), rng) - mean) / scale,
+            None if redraw is None else redraw_scaled,
         )
         network = self._make_network(len(mean), len(classes))
         card = _start_card(classes, targets, None if validation is None else validation[1])
