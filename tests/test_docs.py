@@ -34,6 +34,7 @@ PARAMETERS_ELSEWHERE = {
     "lstm_scratch.layers.stack.StackCache",
     "lstm_scratch.lstm.LSTMCache",
     "lstm_scratch.network.NetworkCache",
+    "lstm_scratch.segments.Segment",
     "lstm_scratch.training.Epoch",
     "lstm_scratch.truncated.TruncatedCache",
     "lstm_scratch.variants.Steps",

@@ -47,6 +47,7 @@ FLOORS = {
             "layers/linear",
             "layers/loss",
             "layers/pooling",
+            "segments",
         },
         {"variants"},
         {"kernels/layout", "kernels/packing", "kernels/tile"},
