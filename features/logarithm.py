@@ -4,6 +4,10 @@ import numpy as np
 
 from features.settings import FeatureSettings
 
+# M of long silence would decay into numbers that some processors compute with a hundred times slower. This is
+# far below any epsilon that it is added to.
+LEAST_SMOOTHED = 1e-300
+
 
 def logarithm(power: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     """Take the logarithm, of a floor where there is less.
@@ -132,7 +136,7 @@ class Pcen:
             last = np.full(energy.shape[1], 1 - self.s)  # of a steady 1, as scipy's lfilter_zi has it
         for t, now in enumerate(energy.astype(np.float64)):
             smooth[t] = last + self.s * now
-            last = (1 - self.s) * smooth[t]
+            last = np.maximum((1 - self.s) * smooth[t], LEAST_SMOOTHED)
         self.smooth = last
         gained = energy * np.exp(-settings.pcen_gain * np.log(settings.pcen_eps + smooth))
         bias, power = settings.pcen_bias, settings.pcen_power

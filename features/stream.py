@@ -3,9 +3,10 @@
 Letters: n samples of a chunk, k frames, F features.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from features.extraction import (
     frame_computer,
     separated,
 )
-from features.plan import plan
-from features.settings import FeatureSettings
+from features.plan import Plan, plan
+from features.settings import FeatureSettings, settings_to_dict
+
+State = dict[str, np.ndarray]
 
 
 class FeatureStream:
@@ -103,6 +106,72 @@ class FeatureStream:
         self._lookahead, self._sliding = _Lookahead(settings), dynamics.Sliding(settings)
         self._unstacked: np.ndarray | None = None
 
+    def state(self) -> State:
+        """Take a snapshot of all that the sound so far has left behind.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Copies, by name: ``settings`` (n,), a text in bytes; ``n_samples`` (1,) that have come in; and
+            what the stages remember, as far as they do: ``signal``, ``last``, ``edge``, ``dither``, ``pcen``,
+            ``deltas``, ``sliding``, ``sliding_before``, ``stacking``. Whoever keeps arrays can keep it. It
+            depends on the sound alone, not on its chunks.
+        """
+        rng, sliding = self._rng, self._sliding
+        there = {
+            "n_samples": self._n_samples,
+            "signal": self._buffer[: self._there],
+            "last": self._last,
+            "edge": self._edge,
+            "dither": None if rng is None else divmod(_pcg64(rng)["state"]["state"], 2**64),
+            "pcen": self._pcen.smooth,
+            "deltas": self._lookahead.frames,
+            "sliding": None if sliding.segment is None else sliding.segment[: sliding.n_there],
+            "sliding_before": sliding.from_behind,
+            "stacking": self._unstacked,
+        }
+        layout = self._layout(_Place.after(self._n_samples, self._plan))
+        arrays = {name: np.array(there[name], of).reshape(shape) for name, (of, shape) in layout.items()}
+        return arrays | {"settings": np.array(bytearray(self._described().encode()))}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where a snapshot was taken, bit for bit.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray
+            What `state` returned, of a stream of equal settings, sample rate and dtype. It is left as it is.
+
+        Raises
+        ------
+        FeatureError
+            If it is of other settings, or damaged. The stream then is as it was before.
+        """
+        plan = self._plan
+        place = self._checked_place(state)
+        self.reset()
+        self._n_samples, self._n_frames, self._skip = place.n_samples, place.n_frames, place.skip
+        self._keep(state["signal"])
+        if "last" in state:
+            self._last = state["last"][0]
+        if "edge" in state:
+            self._edge = state["edge"][0]
+        if self._rng is not None:
+            high, low = state["dither"].tolist()
+            generator = _pcg64(self._rng)
+            generator["state"]["state"] = high * 2**64 + low
+            self._rng.bit_generator.state = generator
+        kept = {name: array.copy() for name, array in state.items()}
+        self._pcen.smooth = kept.get("pcen")
+        self._lookahead.frames, self._lookahead.n_done = kept.get("deltas"), place.n_passed_on - place.oldest
+        self._unstacked = kept.get("stacking")
+        self._sliding.from_behind = kept.get("sliding_before")
+        if plan.settings.sliding_normalisation != "none" and place.n_passed_on:
+            segment = np.empty((plan.settings.sliding_frames, 2, self._n_columns))
+            self._sliding.n_there = place.n_passed_on % len(segment)
+            segment[: self._sliding.n_there] = state.get("sliding", segment[:0])
+            self._sliding.segment = segment
+
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Take in a chunk of sound.
 
@@ -163,6 +232,76 @@ class FeatureStream:
         rest = self._finished(self._static(np.full(beyond, self._edge)), last=True)
         self.reset()
         return rest
+
+    def _described(self) -> str:
+        """Tell what has to be equal for a state to fit."""
+        of = settings_to_dict(self._plan.settings)
+        return json.dumps(
+            of | {"sample_rate": self._plan.sample_rate, "dtype": self.dtype.name}, default=float
+        )
+
+    @property
+    def _n_columns(self) -> int:
+        """Of a frame, with its deltas."""
+        return self._plan.n_static * (1 + self._plan.settings.delta_order)
+
+    def _layout(self, place: "_Place") -> dict[str, tuple[Any, tuple[int, ...]]]:
+        """Tell of which dtype and shape each array of a state is."""
+        plan, settings, columns = self._plan, self._plan.settings, self._n_columns
+        layout: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "n_samples": (np.int64, (1,)),
+            "signal": (self.dtype, (place.there,)),
+        }
+        if place.n_samples and settings.pre_emphasis_of == "signal" and settings.pre_emphasis:
+            layout["last"] = self.dtype, (1,)
+        if place.n_samples and settings.pad_mode == "edge":
+            layout["edge"] = self.dtype, (1,)
+        if settings.dither:
+            layout["dither"] = np.uint64, (2,)
+        if place.n_frames and settings.log == "pcen":
+            layout["pcen"] = np.float64, (plan.n_bands,)
+        if place.n_frames and settings.delta_order:
+            layout["deltas"] = self.dtype, (place.n_frames - place.oldest, plan.n_static)
+        if settings.sliding_normalisation != "none":
+            segments, n_there = divmod(place.n_passed_on, settings.sliding_frames)
+            if n_there:
+                layout["sliding"] = np.float64, (n_there, 2, columns)
+            if segments:
+                layout["sliding_before"] = np.float64, (settings.sliding_frames + 1, 2, columns)
+        if place.n_passed_on % settings.stack:
+            layout["stacking"] = self.dtype, (place.n_passed_on % settings.stack, columns)
+        return layout
+
+    def _checked_place(self, state: Mapping[str, np.ndarray]) -> "_Place":
+        """Refuse a state that is not of a stream like this one."""
+        ours = json.loads(self._described())
+        try:
+            theirs = json.loads(bytes(state["settings"]))
+            differing = [(name, theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]]
+            (n_samples,) = state["n_samples"].tolist()
+            place = _Place.after(int(n_samples), self._plan)
+            found = {name: (array.dtype, array.shape) for name, array in state.items() if name != "settings"}
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise FeatureError(
+                f"this is no state of a FeatureStream ({error!r}); restore what its state() returned"
+            ) from None
+        for name, other, own in differing:
+            raise FeatureError(
+                f"the state is of a stream with {name}={other!r}, and this one has {name}={own!r}; "
+                "restore it into one of the same settings"
+            )
+        wanted = self._layout(place) if n_samples >= 0 else {}
+        for name in sorted(wanted.keys() | found.keys()):
+            if name not in found or name not in wanted or found[name] != wanted[name]:
+                here, needed = (
+                    f"{np.dtype(arrays[name][0])} {arrays[name][1]}" if name in arrays else "nothing"
+                    for arrays in (found, wanted)
+                )
+                raise FeatureError(
+                    f"the state is damaged: after {n_samples} samples {name!r} is {here}, not {needed}; "
+                    "take it anew"
+                )
+        return place
 
     def _static(self, signal: np.ndarray) -> np.ndarray:
         """Compute the frames that are complete with some more signal."""
@@ -256,6 +395,34 @@ def stream_file(
     yield stream.finish()
 
 
+class _Place(NamedTuple):
+    """How far a stream has come, which the number of samples alone decides."""
+
+    n_samples: int
+    n_frames: int  # computed, before deltas
+    there: int  # samples kept
+    skip: int  # samples still to be passed over
+    n_passed_on: int  # frames, with their deltas
+    oldest: int  # frame that deltas keep
+
+    @classmethod
+    def after(cls, n_samples: int, plan: Plan) -> "_Place":
+        settings, frame, hop = plan.settings, plan.frame_length, plan.hop_length
+        padded = settings.pad_mode == "constant" or n_samples > 0
+        length = n_samples + (-plan.first if padded else 0)
+        n_frames = max(0, 1 + (length - frame) // hop)
+        rest = length - n_frames * hop
+        lookahead = _Lookahead(settings)
+        n_passed_on = lookahead.n_passed_on(n_frames)
+        oldest = max(0, n_passed_on - lookahead.delay - 1)
+        return cls(n_samples, n_frames, max(0, rest), max(0, -rest), n_passed_on, oldest)
+
+
+def _pcg64(rng: np.random.Generator) -> dict[str, Any]:
+    """Numpy's description of the generator: of its 128 bits, only those named "state" ever change."""
+    return dict(rng.bit_generator.state)
+
+
 class _Lookahead:
     """Deltas of frames of which the next are still to come.
 
@@ -271,15 +438,19 @@ class _Lookahead:
         self.frames: np.ndarray | None = None
         self.n_done = 0  # of these
 
+    def n_passed_on(self, n_frames: int) -> int:
+        """Of so many frames, count those whose deltas are final."""
+        # The first fit takes in so many; a regression repeats the first frame.
+        settings = self.settings
+        fitted = settings.delta_kind == "regression" or n_frames >= settings.delta_width
+        return max(0, n_frames - self.delay) if fitted or settings.delta_order == 0 else 0
+
     def __call__(self, frames: np.ndarray, last: bool) -> np.ndarray:
         if self.settings.delta_order == 0:
             return frames
         if self.frames is not None:
             frames = np.concatenate([self.frames, frames])
-        end = len(frames)
-        if not last:  # the first fit takes in so many; a regression repeats the first frame
-            fitted = self.settings.delta_kind == "regression" or end >= self.settings.delta_width
-            end = max(0, end - self.delay) if fitted else 0
+        end = len(frames) if last else self.n_passed_on(len(frames))
         done = dynamics.append_deltas(frames, self.settings)[self.n_done : end]
         passed = max(0, end - self.delay - 1)
         self.frames, self.n_done = frames[passed:].copy(), max(end, self.n_done) - passed

@@ -215,6 +215,26 @@ def test_a_sequence_normalised_in_pieces_is_the_same_bits(n, kind, dtype):
 
 
 @pytest.mark.parametrize("kind", ["mean", "mean-variance"])
+def test_a_million_frames_later_nothing_has_drifted(kind):
+    """The last windows agree with direct sums as closely as the first ones."""
+    rng, n = np.random.default_rng(0), 300
+    sliding = Sliding(FeatureSettings(sliding_normalisation=kind, sliding_frames=n))
+    errors = []
+    for block in range(100):
+        frames = rng.normal(-60, [3, 17], (10_007, 2))
+        found = sliding(frames)[-500:]
+        if block in (0, 99):
+            windows = np.lib.stride_tricks.sliding_window_view(frames, n, axis=0)[-500:]
+            wanted = frames[-500:] - windows.mean(axis=2)
+            if kind == "mean-variance":
+                wanted = wanted / windows.std(axis=2)
+            errors.append(np.abs(found - wanted).max())
+    first, last = errors
+    assert last < 1e-11
+    assert last < 3 * first
+
+
+@pytest.mark.parametrize("kind", ["mean", "mean-variance"])
 @pytest.mark.parametrize("n", [1, 4, 7])
 def test_sliding_normalisation_is_of_each_window_alone(kind, n):
     """Also far below what came long before, and after what was no number."""

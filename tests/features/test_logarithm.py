@@ -110,3 +110,14 @@ def test_pcen_in_pieces_is_the_same_bits(dtype):
     pcen = Pcen(settings, 0.01)
     pieces = [pcen(bands[low:high]) for low, high in [(0, 1), (1, 1), (1, 20), (20, 37)]]
     np.testing.assert_array_equal(np.concatenate(pieces), Pcen(settings, 0.01)(bands))
+
+
+def test_pcen_of_long_silence_stays_among_normal_numbers_and_changes_no_bit():
+    """What decays into the smallest numbers is computed with slowly; nothing that small is ever seen."""
+    pcen, forgetful = (Pcen(FeatureSettings(), 0.01) for _ in range(2))
+    assert (1 - pcen.s) ** 40_000 == 0, "nothing is left of the beginning"
+    assert not pcen(np.zeros((40_000, 3))).any()
+    assert (pcen.smooth > np.finfo(np.float64).tiny).all()
+    forgetful.smooth = np.zeros(3)
+    after = BANDS[:, :3] * 1e-9
+    assert pcen(after).tobytes() == forgetful(after).tobytes()

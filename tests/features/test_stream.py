@@ -1,5 +1,9 @@
 """A stream gives the same bits as the whole recording, whatever the chunks; and its state stays small."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -89,6 +93,219 @@ def test_in_float64_too(features):
     sound = SOUND.astype(np.float64)
     chunks = [*np.split(sound[:640], 8), sound[640:]]
     assert streamed(features, chunks, np.float64).tobytes() == whole(features, sound).tobytes()
+
+
+# Settings of every stage that has to do with more than one frame or chunk, drawn together.
+drawn_features = st.builds(
+    lambda centred, lengths, normalised, **others: FeatureSettings(
+        **centred, **lengths, **normalised, **others, top_db=None, n_mels=11, n_mfcc=5, allow_empty_bands=True
+    ),
+    centred=st.sampled_from(
+        [
+            {"framing": "centred", "pad_mode": "constant"},
+            {"framing": "centred", "pad_mode": "edge"},
+            {"framing": "whole-frames"},
+            {"framing": "pad-end"},
+        ]
+    ),
+    lengths=st.sampled_from(
+        [
+            {"frame_length": 200, "hop_length": 80},
+            {"frame_length": 61, "hop_length": 97, "n_fft": 75},
+            {"frame_length": 128, "hop_length": 32},
+            {"frame_length": 90, "hop_length": 45, "n_fft": 94},  # of a prime that the kernels do not take
+        ]
+    ),
+    normalised=st.builds(
+        dict,
+        sliding_normalisation=st.sampled_from(["none", "mean", "mean-variance"]),
+        sliding_frames=st.integers(1, 9),
+    ),
+    kind=st.sampled_from(["mfcc", "log-mel", "log-spectrogram"]),
+    dither=st.sampled_from([0.0, 0.001]),
+    pre_emphasis=st.sampled_from([0.0, 0.97]),
+    pre_emphasis_of=st.sampled_from(["frame", "signal"]),
+    energy=st.sampled_from(["none", "raw", "windowed", "spectral"]),
+    log=st.sampled_from(["db", "ln", "none", "pcen"]),
+    delta_order=st.sampled_from([0, 1, 2]),
+    delta_kind=st.sampled_from(["savitzky-golay", "regression"]),
+    delta_width=st.sampled_from([3, 5, 9]),
+    stack=st.integers(1, 4),
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(
+    features=drawn_features,
+    n_samples=st.integers(1, 1900),
+    sizes=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 700)), max_size=9),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    at=st.integers(0, 9),
+)
+def test_drawn_settings_in_drawn_chunks_and_restored_in_between(features, n_samples, sizes, dtype, at):
+    sound = SOUND[:n_samples].astype(dtype)
+    chunks = np.split(sound, np.cumsum(sizes))
+    one, other = FeatureStream(features, RATE, dtype), FeatureStream(features, RATE, dtype)
+    frames = [one.push(chunk) for chunk in chunks[:at]]
+    state = one.state()
+    one.push(SOUND[:333].astype(dtype))  # which touches neither the state nor who restores it
+    other.push(SOUND[:444].astype(dtype))
+    other.restore(state)
+    frames += [other.push(chunk) for chunk in chunks[at:]]
+    result, wanted = np.concatenate([*frames, other.finish()]), whole(features, sound)
+    assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+    assert result.tobytes() == wanted.tobytes()
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    features=drawn_features, n_samples=st.integers(0, 1300), sizes=st.lists(st.integers(0, 300), max_size=7)
+)
+def test_a_state_depends_on_the_sound_alone_and_not_on_its_chunks(features, n_samples, sizes):
+    one, other = FeatureStream(features, RATE), FeatureStream(features, RATE)
+    one.push(SOUND[:n_samples])
+    for chunk in np.split(SOUND[:n_samples], np.cumsum(sizes)):
+        other.push(chunk)
+    states = one.state(), other.state()
+    assert states[0].keys() == states[1].keys()
+    for name, array in states[0].items():
+        assert (array.dtype, array.tobytes()) == (states[1][name].dtype, states[1][name].tobytes()), name
+
+
+REMEMBERING = FeatureSettings(
+    top_db=None,
+    log="pcen",
+    pad_mode="edge",
+    dither=0.001,
+    pre_emphasis=0.9,
+    pre_emphasis_of="signal",
+    delta_order=1,
+    sliding_normalisation="mean",
+    sliding_frames=7,
+    stack=4,
+)
+
+
+@pytest.fixture
+def remembering():
+    """A stream in the middle of everything, what it still has to say, and its state."""
+    stream = FeatureStream(REMEMBERING, RATE)
+    stream.push(SOUND[:1234])
+    state = stream.state()
+    rest = np.concatenate([stream.push(SOUND[1234:]), stream.finish()])
+    stream.push(SOUND[:1234])
+    return stream, rest, state
+
+
+def test_a_state_is_plain_arrays_of_all_that_is_remembered(remembering):
+    _, _, state = remembering
+    assert {name: (str(array.dtype), array.shape) for name, array in state.items() if name != "settings"} == {
+        "n_samples": ("int64", (1,)),
+        "signal": ("float32", (134,)),  # 1234, and 100 before them, but for 15 hops of 80
+        "last": ("float32", (1,)),
+        "edge": ("float32", (1,)),
+        "dither": ("uint64", (2,)),
+        "pcen": ("float64", (40,)),
+        "deltas": ("float32", (9, 13)),  # 15 frames, the first 6 of them no longer needed
+        "sliding": ("float64", (4, 2, 26)),  # 11 frames are out
+        "sliding_before": ("float64", (8, 2, 26)),
+        "stacking": ("float32", (3, 26)),
+    }
+
+
+RESTORED = """
+import sys
+import numpy as np
+from features import FeatureStream, settings_from_dict
+
+with np.load(sys.argv[1]) as file:
+    arrays = dict(file)
+import json
+told = json.loads(bytes(arrays["settings"]))
+rate, dtype = told.pop("sample_rate"), told.pop("dtype")
+stream = FeatureStream(settings_from_dict(told), rate, dtype)
+stream.restore({name: array for name, array in arrays.items() if name != "sound"})
+np.save(sys.argv[2], np.concatenate([stream.push(arrays["sound"]), stream.finish()]))
+"""
+
+
+def test_a_state_goes_on_in_another_process(remembering, tmp_path):
+    _, rest, state = remembering
+    kept, said = tmp_path / "state.npz", tmp_path / "said.npy"
+    np.savez(kept, sound=SOUND[1234:], **state)
+    subprocess.run([sys.executable, "-c", RESTORED, str(kept), str(said)], check=True)
+    assert np.load(said).tobytes() == rest.tobytes()
+
+
+DAMAGE = {
+    "missing": (lambda state: state.pop("pcen"), r"'pcen' is nothing, not float64 \(40,\)"),
+    "too much": (lambda state: state.update(more=np.zeros(2)), r"'more' is float64 \(2,\), not nothing"),
+    "cut short": (
+        lambda state: state.update(deltas=state["deltas"][1:]),
+        r"after 1234 samples 'deltas' is float32 \(8, 13\), not float32 \(9, 13\); take it anew",
+    ),
+    "another dtype": (
+        lambda state: state.update(last=state["last"].astype(np.float64)),
+        r"'last' is float64 \(1,\), not float32 \(1,\)",
+    ),
+    "another count": (lambda state: state.update(n_samples=state["n_samples"] + 1), "after 1235 .*'signal'"),
+    "a count below 0": (lambda state: state.update(n_samples=-state["n_samples"]), "after -1234 samples"),
+    "no count": (lambda state: state.update(n_samples=np.array([np.inf])), "no state of a FeatureStream"),
+    "no settings": (
+        lambda state: state.pop("settings"),
+        r"no state of a FeatureStream \(KeyError\('settings'",
+    ),
+    "settings cut": (
+        lambda state: state.update(settings=state["settings"][:-1]),
+        r"no state of a FeatureStream .*; restore what its state\(\) returned",
+    ),
+    "no arrays": (lambda state: state.update(signal="loud"), "no state of a FeatureStream"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_state_is_refused_and_the_stream_goes_on(remembering, damage, message):
+    stream, rest, state = remembering
+    damage(state)
+    with pytest.raises(FeatureError, match=message) as error:
+        stream.restore(state)
+    assert "\n" not in str(error.value)
+    assert np.concatenate([stream.push(SOUND[1234:]), stream.finish()]).tobytes() == rest.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate", "dtype", "message"),
+    [
+        (
+            {"stack": 2},
+            RATE,
+            np.float32,
+            "of a stream with stack=4, and this one has stack=2; restore it into",
+        ),
+        ({"dither_seed": 5}, RATE, np.float32, "with dither_seed=0, and this one has dither_seed=5"),
+        ({}, 16_000, np.float32, "with sample_rate=8000, and this one has sample_rate=16000"),
+        ({}, RATE, np.float64, "with dtype='float32', and this one has dtype='float64'"),
+    ],
+)
+def test_a_state_of_other_settings_is_refused(remembering, changes, rate, dtype, message):
+    _, _, state = remembering
+    with pytest.raises(FeatureError, match=message):
+        FeatureStream(REMEMBERING.change(**changes), rate, dtype).restore(state)
+
+
+def test_settings_that_are_equal_numbers_of_other_types_are_equal(remembering):
+    _, rest, state = remembering
+    stream = FeatureStream(REMEMBERING.change(stack=np.int64(4), sample_scale=1, frame_ms=25), RATE)
+    assert json.loads(bytes(stream.state()["settings"]))["stack"] == 4
+    stream.restore(state)
+    assert np.concatenate([stream.push(SOUND[1234:]), stream.finish()]).tobytes() == rest.tobytes()
+
+
+def test_a_stream_goes_back_as_often_as_one_likes(remembering):
+    stream, rest, state = remembering
+    for _ in range(2):
+        stream.restore(state)
+        assert np.concatenate([stream.push(SOUND[1234:]), stream.finish()]).tobytes() == rest.tobytes()
 
 
 @streamable
@@ -211,6 +428,24 @@ def test_the_state_does_not_grow(features):
         stream.push(SOUND[:777])
         sizes.append(n_bytes(stream))
     assert max(sizes[100:]) <= max(sizes[40:100])  # by 40, the sliding window is full
+
+
+# What silence, and sound that fades into it, leave behind.
+
+FADING = (np.sin(np.arange(24_000) * 0.3) * 10.0 ** np.linspace(-30, -44, 24_000)).astype(np.float32)
+
+
+@streamable
+def test_sound_among_the_smallest_numbers_is_as_good_as_silence(features):
+    """Of which the powers are below all floors; and it does no harm to what comes after it."""
+    assert 0 < np.count_nonzero(np.abs(FADING) < np.finfo(np.float32).tiny) < len(FADING)
+    plain = features.change(log_floor=1e-10, energy_floor=0.0)  # HTK's and Kaldi's are of a larger scale
+    both = [
+        streamed(plain, np.split(np.concatenate([start, SOUND]), np.arange(800, 28_001, 800)))
+        for start in (FADING, np.zeros_like(FADING))
+    ]
+    assert np.isfinite(both[0]).all()
+    np.testing.assert_allclose(both[0], both[1], rtol=1e-6, atol=1e-6)
 
 
 def test_returned_frames_are_not_written_to_later():
