@@ -164,20 +164,22 @@ def peak_of_training(who: str, T: int, B: int, I: int, H: int) -> int:
     return peak_of(lambda: steps(STEPS, T, B))
 
 
-def in_fresh_process(call: str) -> Any:
-    """Call a function of this module in a process of its own.
+def in_fresh_process(call: str, module: str = "benchmarks.memory") -> Any:
+    """Call a function of a module in a process of its own.
 
     Parameters
     ----------
     call : str
         The call, as Python.
+    module : str, default "benchmarks.memory"
+        Where the function is.
 
     Returns
     -------
     object
         What it returned, by way of JSON.
     """
-    code = f"import json; from benchmarks.memory import *; print(json.dumps({call}))"
+    code = f"import json; from {module} import *; print(json.dumps({call}))"
     folder = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
