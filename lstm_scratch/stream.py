@@ -20,6 +20,7 @@ from lstm_scratch.layers.pooling import VARIANCE_FLOOR
 from lstm_scratch.params import Params, prefixed, under
 from lstm_scratch.sound import FeatureStream
 from lstm_scratch.stepping import Stepper
+from lstm_scratch.variants import PLAIN
 from simd.loading import load_kernels
 
 IN_FILES = "Stream"  # what a file's description says that it holds
@@ -62,24 +63,25 @@ class Stream:
         self._features = FeatureStream(classifier.features, self.sample_rate)
         params, network = classifier.params_, classifier.network_
         self._model = _digest(classifier)
-        # Features are scaled by weights that are scaled in their stead.
-        lstm = dict(under("lstm", params))
-        weight = lstm["weight_ih_l0"] / classifier.scale_.astype(np.float64)
-        lstm["bias_l0"] = (lstm["bias_l0"] - weight @ classifier.mean_).astype(np.float32)
-        lstm["weight_ih_l0"] = weight.astype(np.float32)
+        self._mean, self._scale = classifier.mean_, classifier.scale_
         self._lstm, self._head = network.lstm, RunningHead(params, network.pooling)
+        lstm = dict(under("lstm", params))
         self._fast = self._all_in_one(lstm)
         self._step = Stepper(network.lstm, lstm) if self._fast is None else None
         self.reset()
 
     def _all_in_one(self, lstm: Params) -> Callable[..., None] | None:
         """Set up steps and head as one compiled call, where that is who computes."""
-        kernels = (
-            load_kernels("lstm_scratch.kernels.head", "the LSTM") if self._lstm.engine == "numba" else None
-        )
+        if self._lstm.engine != "numba" or self._lstm.variant != PLAIN:
+            return None
+        kernels = load_kernels("lstm_scratch.kernels.head", "the LSTM")
         if kernels is None:
             return None
-        head, layers = self._head, self._lstm.layers_of(lstm)
+        # Features are scaled by weights that are scaled in their stead.
+        weight = lstm["weight_ih_l0"] / self._scale.astype(np.float64)
+        bias = (lstm["bias_l0"] - weight @ self._mean).astype(np.float32)
+        scaled = lstm | {"weight_ih_l0": weight.astype(np.float32), "bias_l0": bias}
+        head, layers = self._head, self._lstm.layers_of(scaled)
         made: Callable[..., None] = kernels.steps_with_head(layers, head.kinds, head.query, head.linear)
         return made
 
@@ -192,7 +194,7 @@ class Stream:
             self._fast(frames, *self._state, self._head.state, result)
             return result
         assert self._step is not None
-        for frame, probabilities in zip(frames, result, strict=True):
+        for frame, probabilities in zip((frames - self._mean) / self._scale, result, strict=True):
             y, self._state = self._step(frame, self._state)
             probabilities[:] = self._head(y)
         return result
@@ -200,7 +202,9 @@ class Stream:
 
 def _digest(classifier: AudioClassifier) -> np.ndarray:
     """Tell classifiers apart by all that decides what they say, but for who computes it."""
-    digest = hashlib.sha256(repr((classifier.network_.pooling, classifier.classes_.tolist())).encode())
+    network = classifier.network_
+    told = network.pooling, network.lstm.variant, classifier.classes_.tolist()
+    digest = hashlib.sha256(repr(told).encode())
     arrays = dict(classifier.params_) | {"mean": classifier.mean_, "scale": classifier.scale_}
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape} ".encode())

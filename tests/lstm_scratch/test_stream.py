@@ -16,6 +16,7 @@ from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, Setti
 from lstm_scratch.layers.pooling import EACH, POOLINGS
 from lstm_scratch.sound import AudioError, FeatureError, FeatureSettings
 from lstm_scratch.stream import RunningHead
+from lstm_scratch.variants import Variant
 
 RATE = 8000
 LIVE = FeatureSettings(framing="whole-frames", top_db=None, n_mels=20, n_mfcc=7)
@@ -60,6 +61,17 @@ def test_after_each_step_it_says_what_the_classifier_says_up_to_there(pooling, e
     np.testing.assert_allclose(said, wanted, rtol=0, atol=2e-6)
     assert np.ptp(wanted, axis=0).max() > 1e-3, "a head that never changes would pass"
     assert list(stream.classes) == ["high", "low", "middle"]
+
+
+@engines
+@pytest.mark.parametrize(
+    "variant", [Variant(cell_clip=0.05), Variant(layer_norm=True), Variant(coupled=True, peepholes=True)]
+)
+def test_variants_are_heard_as_they_are(engine, variant):
+    classifier, clip = trained(engine=engine, variant=variant, num_layers=2), CLIPS[1].astype(np.float32)
+    ends = range(200, len(clip) + 1, 80)
+    wanted = classifier.predict_proba([clip[:end] for end in ends])
+    np.testing.assert_allclose(Stream(classifier).push(clip), wanted, rtol=0, atol=2e-6)
 
 
 @engines
@@ -203,6 +215,15 @@ def test_a_state_of_another_classifier_is_refused_and_the_stream_goes_on(other):
     assert stream.push(clip[450:]).tobytes() == wanted.tobytes()
 
 
+def test_a_state_of_another_variant_is_refused_even_if_its_parameters_are_equal():
+    classifier = trained(engine="numpy")
+    other = copy(classifier)
+    lstm = LSTM(7, 5, engine="numpy", variant=Variant(cell_clip=0.5))
+    other.network_ = replace(classifier.network_, lstm=lstm)
+    with pytest.raises(DataError, match="its parameters, classes or pooling differ"):
+        Stream(other).restore(Stream(classifier).state())
+
+
 def test_a_state_of_other_classes_is_refused():
     classifier = trained()
     state = Stream(classifier).state()
@@ -256,6 +277,37 @@ def test_files_that_hold_no_state_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelFileError, match="not a whole safetensors file"):
         stream.restore(str(path))
+
+
+# What silence, and sound that fades into it, leave behind
+
+FADING = (np.sin(np.arange(8000) * 0.3) * 10.0 ** np.linspace(-30, -44, 8000)).astype(np.float32)
+
+
+@heard
+@engines
+def test_sound_among_the_smallest_numbers_is_silence(name, engine):
+    assert (np.abs(FADING[-2000:]) < np.finfo(np.float32).tiny).all()
+    assert FADING[-2000:].any()
+    stream = Stream(classifier_of(name, engine=engine))
+    said = []
+    for before in (FADING, np.zeros_like(FADING)):
+        chunks = np.split(np.concatenate([before, CLIPS[1].astype(np.float32)]), [2000, 2001, 8500])
+        said.append(np.concatenate([*(stream.push(chunk) for chunk in chunks), stream.finish()]))
+    assert np.isfinite(said[0]).all()
+    np.testing.assert_allclose(said[0], said[1], rtol=0, atol=2e-6)
+
+
+@engines
+def test_states_among_the_smallest_numbers_are_zero(engine):
+    stream, clip = Stream(classifier_of("whole frames", engine=engine)), CLIPS[2].astype(np.float32)
+    wanted = stream.push(clip)
+    stream.reset()
+    state = stream.state()
+    for name in ("h", "c"):
+        state[name][:] = np.float32([1e-40, -1e-42, 3e-45, 1e-38, -2e-39])
+    stream.restore(state)
+    np.testing.assert_allclose(stream.push(clip), wanted, rtol=0, atol=1e-6)
 
 
 # The head
