@@ -163,14 +163,18 @@ class AudioClassifier(SequenceClassifier):
     def _redraw(self, sounds: Sequence[np.ndarray], sample_rate: int) -> Redraw:
         """Make what gives the features of a changed sound."""
         settings = self.features
-        hop, length = ("hop_ms", settings.hop_ms) if settings.hop_ms else ("hop_length", settings.hop_length)
-        # To plan features takes longer than to compute those of a clip, so there are a few.
+        hop = settings.sizes(sample_rate)[1]
+
+        def some(factors: tuple[float, float] | None) -> list[float]:
+            # To plan features takes longer than to compute those of a clip, so there are a few.
+            return [1.0] if factors is None else np.linspace(*factors, DRAWN).tolist()
+
         drawn = [
             settings.change(
-                vtln_warp=settings.vtln_warp * float(warp), **{hop: type(length)(length * float(tempo))}
+                vtln_warp=settings.vtln_warp * warp, hop_ms=None, hop_length=max(1, round(hop * tempo))
             )
-            for warp in np.unique(np.linspace(*(self.vtln or (1, 1)), DRAWN))
-            for tempo in np.unique(np.linspace(*(self.tempo or (1, 1)), DRAWN))
+            for warp in some(self.vtln)
+            for tempo in some(self.tempo)
         ]
 
         def redraw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, None]:

@@ -31,6 +31,7 @@ from features import (
     settings_from_dict,
     settings_to_dict,
 )
+from features.audio import Resampler, read_audio_blocks
 from features.augmentation import augmentation_to_dict
 from features.extraction import warm_up as warm_up_features
 from features.framing import frame_seconds
@@ -46,6 +47,7 @@ __all__ = [
     "FeatureError",
     "FeatureSettings",
     "FeatureStream",
+    "Resampler",
     "audio_sample_rate",
     "augmentation_to_dict",
     "band_centres",
@@ -56,6 +58,7 @@ __all__ = [
     "frame_seconds",
     "preset",
     "read_audio",
+    "read_audio_blocks",
     "resample",
     "setting_from_text",
     "settings_from_dict",

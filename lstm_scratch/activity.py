@@ -1,0 +1,271 @@
+"""SpeechDetector: sound in, the probability of speech out, frame by frame.
+
+Letters: N samples, T frames, F features per frame.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from lstm_scratch.audio import AudioClassifier
+from lstm_scratch.checks import check_number
+from lstm_scratch.errors import SettingError
+from lstm_scratch.layers.pooling import EACH
+from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene
+from lstm_scratch.segments import Segment, Segmentation, find_segments
+from lstm_scratch.sound import FeatureSettings, check_samples, read_audio, resample
+from lstm_scratch.training import Epoch
+
+SHIPPED = Path(__file__).parent / "models" / "voice-activity.safetensors"
+OTHER, SPEECH = "other", "speech"  # the classes
+
+
+@dataclass(kw_only=True, eq=False)
+class SpeechDetector(AudioClassifier):
+    """Voice-activity detector: an LSTM in one direction, with the probability of speech after every step.
+
+    It learns from scenes, which it draws anew for every epoch from clips of speech and of noise.
+
+    Parameters
+    ----------
+    scenes : SceneSettings, optional
+        What the scenes are like.
+    n_scenes : int, default 600
+        Scenes of an epoch.
+    look_ahead : int, default 4
+        Steps that are heard before a step is judged: a part of the latency.
+    features, hidden_size, epochs, random_state and so on
+        All of `AudioClassifier`'s, with other defaults.
+
+    Attributes
+    ----------
+    sample_rate_ : int
+        The rate at which sound is analysed, in Hz.
+    """
+
+    features: FeatureSettings = FeatureSettings(  # noqa: RUF009 (it is frozen)
+        kind="log-mel", n_mels=32, framing="whole-frames", top_db=None, log_floor=1e-8, stack=2
+    )
+    sample_rate: int | None = 16_000
+    hidden_size: int = 64
+    num_layers: int = 2
+    bidirectional: bool = False
+    pooling: str = EACH
+    dropout: float = 0.1
+    epochs: int | None = 20
+    batch_size: int = 16
+    label_smoothing: float = 0.0
+    validation_fraction: float = 0.1
+    scenes: SceneSettings = SceneSettings()  # noqa: RUF009 (it is frozen)
+    n_scenes: int = 600
+    look_ahead: int = 4
+
+    def fit_scenes(
+        self,
+        speakers: Sequence[Sequence[Clip]],
+        noises: Sequence[np.ndarray],
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_seconds: float = 10.0,
+        resume: bool = False,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> Self:
+        """Train on scenes.
+
+        Parameters
+        ----------
+        speakers : sequence of sequence of Clip
+            What each speaker said, at `sample_rate`.
+        noises : sequence of array (M,)
+            What is not speech, at `sample_rate`.
+        checkpoint, checkpoint_seconds, resume, on_epoch
+            As of `SequenceClassifier.fit`.
+
+        Returns
+        -------
+        self
+            The trained detector.
+
+        Raises
+        ------
+        SettingError
+            If a parameter is out of its range.
+        DataError
+            If there is nobody to speak.
+        """
+        self.check_settings()
+        rate = self.sample_rate
+        assert rate is not None
+
+        def frames(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            scene = draw_scene(speakers, noises, rate, rng, self.scenes)
+            return self.features(scene.samples, rate), self.step_labels(scene)
+
+        seeds = np.random.SeedSequence([self.random_state, len(SPEECH)]).spawn(self.n_scenes)
+        drawn = [frames(n, np.random.default_rng(seed)) for n, seed in enumerate(seeds)]
+        X, y = [sequence for sequence, _ in drawn], [of_steps for _, of_steps in drawn]
+        fitted = dataclasses.replace(self)._at(rate)
+        labels: Any = y  # an array for each
+        fitted._fit(X, labels, None, None, frames, checkpoint, checkpoint_seconds, resume, on_epoch)
+        fitted.classes_ = np.array([OTHER, SPEECH])
+        self.__dict__.update(fitted.__dict__)
+        return self
+
+    def check_settings(self) -> None:
+        """Make sure that every parameter is in its range, before something long begins.
+
+        Raises
+        ------
+        SettingError
+            If one is not.
+        """
+        super().check_settings()
+        if self.bidirectional or self.pooling != EACH or self.sample_rate is None:
+            raise SettingError(
+                f"a SpeechDetector has bidirectional=False, pooling={EACH!r} and a sample_rate; leave these"
+            )
+        if self.features.framing != "whole-frames":
+            raise SettingError("a SpeechDetector has features with framing='whole-frames', as it listens")
+        check_number("n_scenes", self.n_scenes, whole=True, above=0)
+        check_number("look_ahead", self.look_ahead, whole=True, at_least=0)
+
+    @property
+    def hop_s(self) -> float:
+        """From one probability to the next, in seconds."""
+        assert self.sample_rate is not None
+        return self.features.stack * self.features.sizes(self.sample_rate)[1] / self.sample_rate
+
+    @property
+    def n_ahead(self) -> int:
+        """Samples of `look_ahead`."""
+        return self.look_ahead * self.features.stack * self.features.sizes(self.sample_rate)[1]
+
+    @property
+    def latency_s(self) -> float:
+        """From the middle of what a probability is about to when it is there, in seconds."""
+        assert self.sample_rate is not None
+        frame, hop, _ = self.features.sizes(self.sample_rate)
+        step = (self.features.stack - 1) * hop + frame
+        return self.look_ahead * self.hop_s + step / 2 / self.sample_rate
+
+    def step_labels(self, scene: Scene) -> np.ndarray:
+        """Label the steps of a scene, each by the sample in the middle of what it is about.
+
+        Parameters
+        ----------
+        scene : Scene
+            At `sample_rate`.
+
+        Returns
+        -------
+        ndarray (T,), int
+            1 for speech. Step t is about what step ``t - look_ahead`` has heard.
+        """
+        frame, hop, _ = self.features.sizes(self.sample_rate)
+        stack = self.features.stack
+        n_frames = max(0, 1 + (len(scene.active) - frame) // hop)
+        n_steps = -(-n_frames // stack)
+        step = np.maximum(np.arange(n_steps) - self.look_ahead, 0)
+        middle = step * stack * hop + ((stack - 1) * hop + frame) // 2
+        return np.asarray(scene.active[np.minimum(middle, len(scene.active) - 1)], np.int64)
+
+    def probabilities(self, samples: np.ndarray) -> np.ndarray:
+        """Compute the probability of speech all along a recording.
+
+        Parameters
+        ----------
+        samples : array (N,), floating
+            Mono sound at `sample_rate`, full scale 1.
+
+        Returns
+        -------
+        ndarray (T,), float32
+            Of every `hop_s`, from the beginning. A recording shorter than a frame has none.
+
+        Raises
+        ------
+        AudioError
+            If the samples are no mono sound.
+        """
+        self._check_fitted()
+        samples = check_samples(samples, "samples").astype(np.float32, copy=False)
+        if len(samples) < self.features.sizes(self.sample_rate)[0]:
+            return np.zeros(0, np.float32)
+        # The end is judged by the silence that follows.
+        samples = np.concatenate([samples, np.zeros(self.n_ahead, np.float32)])
+        features = self.features(samples, self.sample_rate_)
+        return np.asarray(self.predict_proba([features])[0][self.look_ahead :, 1])
+
+    def detect(
+        self, recording: str | os.PathLike[str] | np.ndarray, segmentation: Segmentation | None = None
+    ) -> list[Segment]:
+        """Find the stretches of speech in a recording.
+
+        Parameters
+        ----------
+        recording : path or array (N,)
+            A file, or samples at `sample_rate`.
+        segmentation : Segmentation, optional
+            How probabilities become segments.
+
+        Returns
+        -------
+        list of Segment
+            In their order.
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be used.
+        """
+        assert self.sample_rate is not None
+        if isinstance(recording, str | os.PathLike):
+            recording = resample(*read_audio(recording), self.sample_rate)
+        found = self.probabilities(recording)
+        duration_s = len(recording) / self.sample_rate
+        return find_segments(found, self.hop_s, segmentation or Segmentation(), duration_s)
+
+    def describe(self) -> dict[str, Any]:
+        """Put everything but the arrays into plain values.
+
+        Returns
+        -------
+        dict
+            What JSON can hold.
+        """
+        description = super().describe()
+        description["settings"]["scenes"] = dataclasses.asdict(self.scenes)
+        return description
+
+    @classmethod
+    def _restore(cls, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> Self:
+        scenes = description["settings"]["scenes"]
+        pairs: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in scenes.items()}
+        settings = description["settings"] | {"scenes": SceneSettings(**pairs)}
+        return super()._restore(arrays, description | {"settings": settings})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] = SHIPPED) -> Self:
+        """Load a detector.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file that `save` wrote. By default the detector that is shipped.
+
+        Returns
+        -------
+        SpeechDetector
+            It gives the probabilities that the saved one gave.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing or of another kind.
+        """
+        return super().load(path)
