@@ -17,8 +17,9 @@ from lstm_scratch.checks import check_number
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import EACH
 from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene
-from lstm_scratch.segments import Segment, Segmentation, find_segments
-from lstm_scratch.sound import FeatureSettings, check_samples, read_audio, resample
+from lstm_scratch.segments import Segment, Segmentation, Segmenter
+from lstm_scratch.sound import FeatureSettings, read_audio, resample
+from lstm_scratch.stream import Stream
 from lstm_scratch.training import Epoch
 
 SHIPPED = Path(__file__).parent / "models" / "voice-activity.safetensors"
@@ -192,14 +193,8 @@ class SpeechDetector(AudioClassifier):
         AudioError
             If the samples are no mono sound.
         """
-        self._check_fitted()
-        samples = check_samples(samples, "samples").astype(np.float32, copy=False)
-        if len(samples) < self.features.sizes(self.sample_rate)[0]:
-            return np.zeros(0, np.float32)
-        # The end is judged by the silence that follows.
-        samples = np.concatenate([samples, np.zeros(self.n_ahead, np.float32)])
-        features = self.features(samples, self.sample_rate_)
-        return np.asarray(self.predict_proba([features])[0][self.look_ahead :, 1])
+        stream = SpeechStream(self)
+        return np.concatenate([stream.probabilities(samples), stream.last_probabilities()])
 
     def detect(
         self, recording: str | os.PathLike[str] | np.ndarray, segmentation: Segmentation | None = None
@@ -226,9 +221,8 @@ class SpeechDetector(AudioClassifier):
         assert self.sample_rate is not None
         if isinstance(recording, str | os.PathLike):
             recording = resample(*read_audio(recording), self.sample_rate)
-        found = self.probabilities(recording)
-        duration_s = len(recording) / self.sample_rate
-        return find_segments(found, self.hop_s, segmentation or Segmentation(), duration_s)
+        stream = SpeechStream(self, segmentation)
+        return stream.push(recording) + stream.finish()
 
     def describe(self) -> dict[str, Any]:
         """Put everything but the arrays into plain values.
@@ -269,3 +263,93 @@ class SpeechDetector(AudioClassifier):
             If the file is missing or of another kind.
         """
         return super().load(path)
+
+
+class SpeechStream:
+    """A detector that listens: sound in, segments out as soon as they are certain.
+
+    Put together, its segments are those of `SpeechDetector.detect`.
+
+    Parameters
+    ----------
+    detector : SpeechDetector
+        A trained one.
+    segmentation : Segmentation, optional
+        How probabilities become segments.
+    """
+
+    def __init__(self, detector: SpeechDetector, segmentation: Segmentation | None = None) -> None:
+        self._stream, self._look_ahead = Stream(detector), detector.look_ahead
+        self._sample_rate, self._ahead = self._stream.sample_rate, detector.n_ahead
+        self._segmenter = Segmenter(detector.hop_s, segmentation)
+        self._n_samples, self._early = 0, self._look_ahead
+
+    def probabilities(self, samples: np.ndarray) -> np.ndarray:
+        """Take in a chunk of sound.
+
+        Parameters
+        ----------
+        samples : array (n,), floating
+            The next samples at the detector's rate, full scale 1; there may be none.
+
+        Returns
+        -------
+        ndarray (k,), float32
+            The probability of speech in the next steps, `SpeechDetector.latency_s` behind the sound.
+
+        Raises
+        ------
+        AudioError
+            If the samples are no mono sound.
+        """
+        found = self._stream.push(samples)[:, 1]
+        self._n_samples += len(samples)
+        early, self._early = min(self._early, len(found)), max(0, self._early - len(found))
+        return found[early:]
+
+    def last_probabilities(self) -> np.ndarray:
+        """Take note that the sound is over.
+
+        Returns
+        -------
+        ndarray (k,), float32
+            The probability of speech in the steps that were still to come.
+        """
+        n = self._n_samples
+        rest = [self.probabilities(np.zeros(self._ahead, np.float32)), self._stream.finish()[:, 1]]
+        rest[1] = rest[1][min(self._early, len(rest[1])) :]
+        self._n_samples, self._early = n, self._look_ahead
+        return np.concatenate(rest)
+
+    def push(self, samples: np.ndarray) -> list[Segment]:
+        """Take in a chunk of sound.
+
+        Parameters
+        ----------
+        samples : array (n,), floating
+            As of `probabilities`.
+
+        Returns
+        -------
+        list of Segment
+            Those that are certain now.
+
+        Raises
+        ------
+        AudioError
+            If the samples are no mono sound.
+        """
+        return self._segmenter.push(self.probabilities(samples))
+
+    def finish(self) -> list[Segment]:
+        """Take note that the sound is over, and begin anew.
+
+        Returns
+        -------
+        list of Segment
+            The rest.
+        """
+        segments = self._segmenter.push(self.last_probabilities())
+        segments += self._segmenter.finish(self._n_samples / self._sample_rate)
+        self._n_samples = 0
+        return segments

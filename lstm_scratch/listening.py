@@ -6,103 +6,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lstm_scratch.activity import SpeechDetector
-from lstm_scratch.segments import Segment, Segmentation, Segmenter
+from lstm_scratch.activity import SpeechDetector, SpeechStream
+from lstm_scratch.segments import Segment, Segmentation
 from lstm_scratch.sound import AudioError, Resampler, read_audio_blocks
-from lstm_scratch.stream import Stream
 
 BLOCK_S = 10.0  # of a file that is read at a time
 CHUNK_S = 0.1  # of a pipe
-
-
-class SpeechStream:
-    """A detector that listens: sound in, segments out as soon as they are certain.
-
-    Put together, its segments are those of `SpeechDetector.detect`.
-
-    Parameters
-    ----------
-    detector : SpeechDetector
-        A trained one.
-    segmentation : Segmentation, optional
-        How probabilities become segments.
-    """
-
-    def __init__(self, detector: SpeechDetector, segmentation: Segmentation | None = None) -> None:
-        self._stream, self._look_ahead = Stream(detector), detector.look_ahead
-        self._sample_rate, self._ahead = self._stream.sample_rate, detector.n_ahead
-        self._segmenter = Segmenter(detector.hop_s, segmentation)
-        self._n_samples, self._early = 0, self._look_ahead
-
-    def probabilities(self, samples: np.ndarray) -> np.ndarray:
-        """Take in a chunk of sound.
-
-        Parameters
-        ----------
-        samples : array (n,), floating
-            The next samples at the detector's rate, full scale 1; there may be none.
-
-        Returns
-        -------
-        ndarray (k,), float32
-            The probability of speech in the next steps, `SpeechDetector.latency_s` behind the sound.
-
-        Raises
-        ------
-        AudioError
-            If the samples are no mono sound.
-        """
-        found = self._stream.push(samples)[:, 1]
-        self._n_samples += len(samples)
-        early, self._early = min(self._early, len(found)), max(0, self._early - len(found))
-        return found[early:]
-
-    def last_probabilities(self) -> np.ndarray:
-        """Take note that the sound is over.
-
-        Returns
-        -------
-        ndarray (k,), float32
-            The probability of speech in the steps that were still to come.
-        """
-        n = self._n_samples
-        rest = [self.probabilities(np.zeros(self._ahead, np.float32)), self._stream.finish()[:, 1]]
-        rest[1] = rest[1][min(self._early, len(rest[1])) :]
-        self._n_samples, self._early = n, self._look_ahead
-        return np.concatenate(rest)
-
-    def push(self, samples: np.ndarray) -> list[Segment]:
-        """Take in a chunk of sound.
-
-        Parameters
-        ----------
-        samples : array (n,), floating
-            As of `probabilities`.
-
-        Returns
-        -------
-        list of Segment
-            Those that are certain now.
-
-        Raises
-        ------
-        AudioError
-            If the samples are no mono sound.
-        """
-        return self._segmenter.push(self.probabilities(samples))
-
-    def finish(self) -> list[Segment]:
-        """Take note that the sound is over, and begin anew.
-
-        Returns
-        -------
-        list of Segment
-            The rest.
-        """
-        segments = self._segmenter.push(self.last_probabilities())
-        segments += self._segmenter.finish(self._n_samples / self._sample_rate)
-        self._n_samples = 0
-        return segments
 
 
 def listen(
