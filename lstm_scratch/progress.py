@@ -1,9 +1,13 @@
 """Progress bars on stderr: one place that decides how they look."""
 
 import sys
+from threading import RLock
 from typing import Any
 
 from tqdm import tqdm
+
+# tqdm's own lock is one among processes too, made of a semaphore that a process that is killed leaves behind.
+tqdm.set_lock(RLock())
 
 
 def progress_bar(total: int, description: str, unit: str, shown: bool) -> Any:

@@ -39,7 +39,7 @@ FLOORS = {
             "threads",
             "estimator",
         },
-        {"checks", "files", "corpus", "optim", "lstm"},
+        {"checks", "files", "corpus", "optim", "lstm", "processes"},
         {
             "activations",
             "layers/dropout",
