@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from lstm_scratch.errors import DataError
 from lstm_scratch.splits import hold_out
 
 Say = Callable[[str], None]  # takes a line for the user
+TestedPart = Literal["test", "validation"]
+DRAWN_BY = 0  # seed of drawn folds: they are a protocol, and the same for every training
 
 
 @dataclass(frozen=True)
@@ -107,47 +110,146 @@ def _draw_test(corpus: Corpus, fraction: float, rng: np.random.Generator) -> np.
     return is_test
 
 
-def divisions(corpus: Corpus, folds: str, say: Say = lambda line: None) -> list[tuple[str, Division]]:
+def divisions(
+    corpus: Corpus, folds: str | int, part: TestedPart = "test", say: Say = lambda line: None
+) -> list[tuple[str, Division]]:
     """Part a corpus once for every fold.
 
     Parameters
     ----------
     corpus : Corpus
         The recordings.
-    folds : {"split", "fold", "speaker", "source", "group"}
-        The corpus's own split (one fold), its folds, or leave out one group at a time.
+    folds : {"split", "fold", "speaker", "source", "group"} or int
+        The corpus's own split (one fold), its folds, or leave out one group at a time; a number: as many
+        folds are drawn, always the same ones, stratified by class, whole groups where the corpus has any.
+    part : {"test", "validation"}, default "test"
+        What is tested. "validation": each fold's test part is left out altogether, and the next fold
+        (after the last, the first) takes its place; of a split, a fifth of the training rows,
+        stratified by class, in whole groups if the split cuts through none.
     say : callable, optional
         Takes a line for the user.
 
     Returns
     -------
     list of tuple (str, Division)
-        The name of each test part, and its division.
+        The name of each fold, and its division.
 
     Raises
     ------
     DataError
-        If the corpus has no such column, or a class would be on the test side only.
+        If the corpus has no such column, too few clips or groups for so many folds, or a class would be
+        on the test side only.
     """
     nobody = np.zeros(len(corpus), dtype=bool)
     if folds == "split" and corpus.parts is not None:
         parts = np.array(corpus.parts)
         if "test" not in parts:
             raise DataError(f"{corpus.name}: has no test rows to test on")
-        return [("test", _division(corpus, parts == "test", parts == "validation", say))]
-    column = None
-    if folds == "fold":
-        column = corpus.folds
-    elif folds == corpus.group_column:
-        column = corpus.groups
-    if column is None:
-        raise DataError(f"{corpus.name}: has no column {folds!r} to make folds of")
-    names = _sorted_folds([name for name in column if not name.startswith(ALONE)])
-    if len(names) < 2:
-        raise DataError(f"{corpus.name}: only one {folds}, {', '.join(names)!r}; at least two are needed")
-    if len(clips_of_nobody := [name for name in column if name.startswith(ALONE)]):
-        say(f"{len(clips_of_nobody)} clips without a {folds} are trained on, and never tested")
-    return [(name, _division(corpus, np.array(column) == name, nobody, say)) for name in names]
+        masks = parts == "test", parts == "validation"
+        if part == "test":
+            return [("test", _division(corpus, *masks, say))]
+        return [("test", _fifth_of_training(corpus, _division(corpus, *masks, lambda line: None), say))]
+    if isinstance(folds, int):
+        drawn = _draw_folds(corpus, folds, say)
+        names = [str(k) for k in range(1, folds + 1)]
+        tested = [drawn == k for k in range(folds)]
+    else:
+        column = {"fold": corpus.folds, corpus.group_column: corpus.groups}.get(folds)
+        if column is None:
+            raise DataError(f"{corpus.name}: has no column {folds!r} to make folds of")
+        names = _sorted_folds([name for name in column if not name.startswith(ALONE)])
+        if len(names) < 2:
+            raise DataError(f"{corpus.name}: only one {folds}, {', '.join(names)!r}; at least two are needed")
+        if len(clips_of_nobody := [name for name in column if name.startswith(ALONE)]):
+            say(f"{len(clips_of_nobody)} clips without a {folds} are trained on, and never tested")
+        tested = [np.array(column) == name for name in names]
+    if part == "test":
+        return [
+            (name, _division(corpus, mask, nobody, say)) for name, mask in zip(names, tested, strict=True)
+        ]
+    if len(names) < 3:
+        raise DataError(
+            f"{corpus.name}: of two folds, one is left out and the other validates: none is left to "
+            "train on; at least three are needed"
+        )
+    following = [*tested[1:], tested[0]]
+    return [
+        (name, _without(corpus, left_out, mask, nobody, say))
+        for name, left_out, mask in zip(names, tested, following, strict=True)
+    ]
+
+
+def _without(
+    corpus: Corpus, left_out: np.ndarray, is_test: np.ndarray, is_validation: np.ndarray, say: Say
+) -> Division:
+    """Divide as if some clips did not exist."""
+    kept = np.flatnonzero(~left_out)
+    division = _division(corpus.take(kept), is_test[kept], is_validation[kept], say)
+    return replace(
+        division,
+        training=kept[division.training],
+        validation=kept[division.validation],
+        test=kept[division.test],
+    )
+
+
+def _fifth_of_training(corpus: Corpus, division: Division, say: Say) -> Division:
+    """Leave out the test rows of a split, and test on a part of its training rows."""
+    training = corpus.take(division.training)
+    groups = training.groups if division.groups_disjoint else None
+    held = hold_out(training.labels, 0.2, np.random.default_rng(DRAWN_BY), groups, minimum=1)
+    if not held.any():
+        raise DataError(
+            f"{corpus.name}: no {corpus.group_column if groups else 'clip'} of the training rows can be "
+            "spared to validate without emptying a class; add recordings"
+        )
+    left_out, is_test, is_validation = np.zeros((3, len(corpus)), dtype=bool)
+    left_out[division.test] = True
+    is_test[division.training[held]] = True
+    is_validation[division.validation] = True
+    return _without(corpus, left_out, is_test, is_validation, say)
+
+
+def _draw_folds(corpus: Corpus, n_folds: int, say: Say) -> np.ndarray:
+    """Deal clips, or whole groups, to so many folds; the number of each clip's fold.
+
+    The largest group comes first, and each goes to the fold that has least of its classes, as parts of
+    what there is of each class. scikit-learn's StratifiedGroupKFold is greedy in the same way.
+    """
+    unit = corpus.group_column or "clip"
+    groups = list(range(len(corpus))) if corpus.groups is None else corpus.groups
+    group_of = np.unique(groups, return_inverse=True)[1]
+    classes, class_of = np.unique(corpus.labels, return_inverse=True)
+    clips = np.zeros((group_of.max() + 1, len(classes)), np.int64)  # of each group and class
+    np.add.at(clips, (group_of, class_of), 1)
+    if n_folds < 2:
+        raise DataError(f"at least two folds are needed, not {n_folds}")
+    if len(clips) < n_folds:
+        raise DataError(
+            f"{corpus.name}: {len(clips)} {unit}(s) are too few for {n_folds} folds; "
+            f"ask for {len(clips)} at the most, or add recordings"
+        )
+    for label, n in zip(classes, (clips > 0).sum(axis=0), strict=True):
+        if n < n_folds:
+            there = f"clips of {n} {unit}(s)" if corpus.groups else f"{n} clip(s)"
+            raise DataError(
+                f"{corpus.name}: class {str(label)!r} has {there}, too few for {n_folds} folds; "
+                f"{f'ask for {n} at the most, ' if n > 1 else ''}add recordings, or remove the class"
+            )
+    order = np.random.default_rng(DRAWN_BY).permutation(len(clips))
+    order = order[np.argsort(-clips[order].sum(axis=1), kind="stable")]
+    dealt = np.zeros((n_folds, len(classes)), np.int64)
+    fold_of = np.zeros(len(clips), np.int64)
+    for group in order:
+        share = dealt @ (clips[group] / clips.sum(axis=0))
+        fold = np.lexsort((dealt.sum(axis=1), share.round(9)))[0]
+        dealt[fold] += clips[group]
+        fold_of[group] = fold
+    how = f"drawn by {unit}" if corpus.groups else "drawn, stratified by class"
+    say(f"{corpus.name}: folds of {', '.join(map(str, dealt.sum(axis=1)))} clips ({how})")
+    for fold, label in np.argwhere(dealt == 0):
+        say(f"warning: class {str(classes[label])!r} has no clip in fold {fold + 1}")
+    return np.asarray(fold_of[group_of])
 
 
 def evaluated_part(
