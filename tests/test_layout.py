@@ -64,6 +64,7 @@ FLOORS = {
         {"checkpoint"},
         {"classifier", "plots", "synthesis", "division"},
         {"audio"},
+        {"results"},
         {"experiments", "analysis", "stream"},
         {"activity", "demo"},
         {"listening", "recipe"},
