@@ -42,12 +42,15 @@ from lstm_scratch.plots import (
     plot_features,
     plot_training,
 )
+from lstm_scratch.processes import usable_cpus
+from lstm_scratch.results import interval_in_words, markdown_table, save_results, table_row
 from lstm_scratch.sound import PRESETS, FeatureError, FeatureSettings, setting_from_text, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
 DEFAULTS = AudioClassifier()
 CHECKED = LSTM(4, 2)  # by `gradcheck`
+FOLDS = ("split", "fold", "speaker", "source", "group")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,6 +108,14 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, not {number}")
     return number
+
+
+def _folds(text: str) -> str | int:
+    if text in FOLDS:
+        return text
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{', '.join(FOLDS)}, or a whole number from 2 on, not {text}")
+    return int(text)
 
 
 def _whole_numbers(text: str) -> list[int]:
@@ -177,13 +188,48 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--folds",
         required=True,
-        choices=("split", "fold", "speaker", "source", "group"),
-        help="the manifest's split, its folds, or leave out one speaker (source, group) at a time",
+        type=_folds,
+        metavar="|".join((*FOLDS, "K")),
+        help="the manifest's split, its folds, or leave out one speaker (source, group) at a time; a number: "
+        "as many folds are drawn, always the same ones, stratified by class and in whole speakers (sources, "
+        "groups)",
+    )
+    sub.add_argument(
+        "--part",
+        choices=("test", "validation"),
+        default="test",
+        help="whose figures; validation: those of a part of the training data, for choosing settings without "
+        "looking at the test part, which is left out altogether (the next fold; of a split, a fifth)",
     )
     sub.add_argument(
         "--seeds", type=_positive, default=1, metavar="N", help="rounds, with the seeds 0 .. N-1"
     )
+    sub.add_argument(
+        "--processes",
+        type=_positive,
+        default=usable_cpus(),
+        metavar="N",
+        help="rounds at once; the results are the same (default: as many as there are CPUs)",
+    )
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="save the results there")
+    sub.add_argument("--overwrite", action="store_true", help="replace FILE.json if it is there")
     _add_settings(sub)
+
+    sub = command("results", _results, "Print a table, in Markdown, of what cross-validate saved.")
+    sub.add_argument("files", metavar="FILE.json", nargs="+", type=Path)
+    sub.add_argument(
+        "--figure",
+        choices=("accuracy", "uar"),
+        default="accuracy",
+        help="uar: unweighted average recall, the mean over the classes",
+    )
+    sub.add_argument(
+        "--without",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="LABEL,LABEL,...",
+        help="leave clips of these classes out of the figures",
+    )
 
     sub = command("evaluate", _evaluate, "Test MODEL on DATA.")
     sub.add_argument("model", metavar="MODEL", type=Path)
@@ -470,26 +516,44 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _cross_validate(options: argparse.Namespace) -> None:
+    if options.output is not None:
+        if not options.overwrite:
+            check_new(options.output)
+        check_writable(options.output)
     outcome = cross_validate(
         read_corpus(options.data),
         _classifier(options, 0),
         options.folds,
+        part=options.part,
         seeds=range(options.seeds),
+        processes=options.processes,
         skip_bad=options.skip_bad,
         say=say,
     )
+    if options.output is not None:
+        save_results(options.output, outcome)
 
     def show() -> None:
+        title = "fold" if isinstance(options.folds, int) else options.folds
         for name, value in outcome["accuracy_by_fold"].items():
-            print(f"{options.folds} {name:<16} accuracy {100 * value:6.2f} %")
+            print(f"{title} {name:<16} accuracy {100 * value:6.2f} %")
         means = f"mean of {len(outcome['accuracy_by_fold'])} fold(s) and {options.seeds} seed(s)"
         for figure in ("accuracy", "uar"):
             sd = outcome[f"{figure}_sd"]
             spread = "" if sd is None else f" (standard deviation over seeds {100 * sd:.2f})"
             print(f"{figure:<9} {100 * outcome[figure]:6.2f} %, {means}{spread}")
+            if outcome[f"{figure}_interval"] is not None:
+                print(f"{'':<9} 95 % interval {interval_in_words(outcome, figure)}")
         print(f"{outcome['n']} clips, {outcome['parameters']:,} parameters, {outcome['seconds']:.1f} s")
 
     _print(options, outcome, show)
+    if options.output is not None:
+        say(f"saved {options.output}; next, try: {_program()} results {options.output}")
+
+
+def _results(options: argparse.Namespace) -> None:
+    rows = [table_row(path, options.without) for path in options.files]
+    _print(options, {"rows": rows}, lambda: print(markdown_table(rows, options.figure, options.without)))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

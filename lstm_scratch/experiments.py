@@ -4,18 +4,27 @@ Results are plain dicts, ready for JSON. What a user should know on the way is s
 through a function `say` that the caller gives.
 """
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from lstm_scratch.audio import AudioClassifier, common_sample_rate, extract_features
-from lstm_scratch.corpus import Corpus
-from lstm_scratch.division import Division, Say, divide, divisions, evaluated_part
-from lstm_scratch.errors import DataError
+from lstm_scratch.checks import check_number
+from lstm_scratch.corpus import MANIFEST_NAME, Corpus
+from lstm_scratch.division import Division, Say, TestedPart, divide, divisions, evaluated_part
+from lstm_scratch.engines import warm_up
+from lstm_scratch.errors import DataError, UserError
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
+from lstm_scratch.processes import in_processes
+from lstm_scratch.results import Predictions, figures
+from lstm_scratch.version import __version__
 
 EvaluatedPart = Literal["test", "validation", "training", "all"]
 
@@ -68,7 +77,7 @@ def train(
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
     features = _features(corpus, classifier, rate, skip_bad, say)
-    result = _train_and_test(corpus, classifier, division, features, say)
+    result, _ = _train_and_test(corpus, classifier, division, features, say)
     result["seconds"] = time.perf_counter() - start
     classifier.card_ |= {
         "data": Path(corpus.name).name,
@@ -125,7 +134,7 @@ def evaluate(
                 "remove these clips or train a model with that class"
             )
     features = _features(corpus, classifier, classifier.sample_rate_, skip_bad, say)
-    result = _test(corpus, classifier, sorted(features), features)
+    result, _ = _test(corpus, classifier, sorted(features), features)
     result["seconds"] = time.perf_counter() - start
     return result
 
@@ -170,9 +179,11 @@ def label_files(
 def cross_validate(
     corpus: Corpus,
     classifier: AudioClassifier,
-    folds: str,
+    folds: str | int,
     *,
+    part: TestedPart = "test",
     seeds: Sequence[int] = (0,),
+    processes: int = 1,
     skip_bad: bool = False,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
@@ -184,10 +195,18 @@ def cross_validate(
         The recordings.
     classifier : AudioClassifier
         Its settings are used; it is trained anew each time.
-    folds : {"split", "fold", "speaker", "source", "group"}
-        The manifest's own split (one fold), its folds, or leave out one group at a time.
+    folds : {"split", "fold", "speaker", "source", "group"} or int
+        The manifest's own split (one fold), its folds, or leave out one group at a time; a number: as many
+        folds are drawn, stratified by class, disjoint in groups where the corpus has any.
+    part : {"test", "validation"}, default "test"
+        "validation": the figures are those of a part of the training data, to choose settings by, and each
+        round's test part is left out altogether. See `divisions`.
     seeds : sequence of int, default (0,)
         The `random_state` of each round.
+    processes : int, default 1
+        How many rounds at once. From 2 on, each is in a process of its own, with one thread; the results
+        are the same to the bit. A script then needs ``if __name__ == "__main__":``, as each process
+        imports it.
     skip_bad : bool, default False
         Go on without recordings that cannot be used.
     say : callable, optional
@@ -196,45 +215,190 @@ def cross_validate(
     Returns
     -------
     dict
-        ``accuracy`` and ``uar``, each the mean over the seeds of the mean over the folds;
-        ``accuracy_sd`` and ``uar_sd``, sample standard deviations over the seeds (None with one seed);
-        ``folds``, a list of `train`'s results.
+        All that `results.figures` gives; ``folds``, a list of `train`'s results, one for each seed and
+        fold; ``labels``, and ``clips`` with the number of each tested clip's ``label``, ``fold`` and
+        ``group``, its ``row`` in the corpus, and what was ``predicted`` with each seed; ``resampled``, what
+        a group is; ``settings`` of the classifier, ``protocol``, ``seeds``, ``data``, ``versions``,
+        ``parameters`` and ``seconds``. Intervals are over groups, where none that is tested was heard
+        in training, and otherwise over clips: they are then about known speakers.
 
     Raises
     ------
     DataError
         If the manifest has no such column, or recordings cannot be used.
+    SettingError
+        If a setting is out of its range, or a process was killed.
     """
     start = time.perf_counter()
     classifier.check_settings()
-    rate = classifier.sample_rate or common_sample_rate(corpus.paths)
-    parted = divisions(corpus, folds, say)
-    features = _features(corpus, classifier, rate, skip_bad, say)
-    runs: list[dict[str, Any]] = []
-    for seed in seeds:
-        for name, division in parted:
-            fresh = type(classifier)(**classifier.get_params() | {"random_state": seed, "sample_rate": rate})
-            result = _train_and_test(corpus, fresh, division, features, say)
-            if not result["n"]:
-                raise DataError(f"{corpus.name}: none of the recordings of {folds} {name} can be used")
-            runs.append({"seed": seed, "fold": name} | result)
-            say(f"seed {seed}, {folds} {name}: accuracy {100 * result['accuracy']:.2f} % of {result['n']}")
-    outcome: dict[str, Any] = {
-        "n": sum(run["n"] for run in runs) // len(seeds),
-        "seeds": list(seeds),
-    }
-    for figure in ("accuracy", "uar"):
-        per_seed = [float(np.mean([run[figure] for run in runs if run["seed"] == seed])) for seed in seeds]
-        outcome[figure] = float(np.mean(per_seed))
-        outcome[f"{figure}_sd"] = float(np.std(per_seed, ddof=1)) if len(seeds) > 1 else None
-        outcome[f"{figure}_by_fold"] = {
-            name: float(np.mean([run[figure] for run in runs if run["fold"] == name])) for name, _ in parted
+    check_number("processes", processes, whole=True, at_least=1)
+    check_number("the number of seeds", len(seeds), whole=True, at_least=1)
+    parted = divisions(corpus, folds, part, say)
+    # What is no part of any round is not looked at: neither for the rate nor for features.
+    heard = _union(indices for _, d in parted for indices in (d.training, d.validation))
+    used = _union([heard, *(division.test for _, division in parted)])
+    rate = classifier.sample_rate or common_sample_rate([corpus.paths[n] for n in heard])
+    found = _features(corpus.take(used), classifier, rate, skip_bad, say)
+    features = {used[k]: array for k, array in found.items()}
+    jobs = [(int(seed), name, division) for seed in seeds for name, division in parted]
+    at_once = min(processes, len(jobs))
+    fresh = type(classifier)(
+        **classifier.get_params() | {"sample_rate": rate, "verbose": classifier.verbose and at_once == 1}
+    )
+    rounds: list[_Round] = []
+
+    def tell(done: _Round) -> None:
+        rounds.append(done)
+        for line in done.lines:
+            say(line)
+        result = done.result
+        if not result["n"]:
+            raise DataError(f"{corpus.name}: none of the recordings of {folds} {result['fold']} can be used")
+        say(
+            f"{len(rounds)} of {len(jobs)}: seed {result['seed']}, {folds} {result['fold']}: "
+            f"accuracy {100 * result['accuracy']:.2f} % of {result['n']}"
+        )
+
+    if at_once == 1:
+        trainer = _Trainer(corpus, fresh, features)
+        for job in jobs:
+            tell(trainer(job))
+    else:
+        if fresh.engine == "numba":
+            with contextlib.suppress(UserError):  # none here, or none that can be kept: each sees to itself
+                warm_up()  # so that the processes find kernels compiled, and do not all begin with it
+        with _on_disk(features) as array_file:
+            in_processes(_trainer, (corpus, fresh, array_file), jobs, at_once, tell)
+    return (
+        _outcome(corpus, [name for name, _ in parted], seeds, rounds)
+        | {
+            "protocol": {"folds": folds, "part": part, "processes": processes, "skip_bad": skip_bad},
+            "settings": _plain_settings(classifier),
+            "data": _name(corpus),
+            "versions": {"lstm_scratch": __version__, "numpy": np.__version__, "numba": _numba_version()},
+            "parameters": rounds[0].result["parameters"],
+            "seconds": time.perf_counter() - start,
         }
-    return outcome | {
-        "parameters": runs[0]["parameters"],
-        "seconds": time.perf_counter() - start,
-        "folds": runs,
+        | {"folds": [done.result for done in rounds]}
+    )
+
+
+class _Round(NamedTuple):
+    """What one training and test gave."""
+
+    result: dict[str, Any]  # with its seed and fold
+    tested: dict[int, str]  # what each tested clip, by its index, was taken for
+    by_groups: bool  # nobody who is tested was heard in training
+    lines: list[str]  # for the user
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """Does the rounds of a cross-validation."""
+
+    corpus: Corpus
+    classifier: AudioClassifier
+    features: dict[int, np.ndarray]
+
+    def __call__(self, job: tuple[int, str, Division]) -> _Round:
+        seed, name, division = job
+        lines: list[str] = []
+        fresh = type(self.classifier)(**self.classifier.get_params() | {"random_state": seed})
+        result, tested = _train_and_test(self.corpus, fresh, division, self.features, lines.append)
+        return _Round({"seed": seed, "fold": name} | result, tested, division.groups_disjoint, lines)
+
+
+class _ArrayFile(NamedTuple):
+    """Arrays of one width, one after the other in a file."""
+
+    path: str
+    dtype: str
+    width: int
+    lengths: dict[int, int]
+
+
+@contextlib.contextmanager
+def _on_disk(features: dict[int, np.ndarray]) -> Iterator[_ArrayFile]:
+    """Put features where processes find them without a copy for each.
+
+    A file that all map shares its pages, as shared memory would. But that is what a container has little of,
+    and a file is written with an error where room is lacking, and not with a crash.
+    """
+    with tempfile.TemporaryDirectory(prefix="lstm-scratch-") as folder:
+        path = Path(folder) / "features"
+        first = next(iter(features.values()))
+        try:
+            with path.open("wb") as file:
+                for array in features.values():
+                    file.write(np.ascontiguousarray(array).data)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}, for a copy of the features; set TMPDIR to another folder",
+                folder,
+            ) from None
+        lengths = {n: len(array) for n, array in features.items()}
+        yield _ArrayFile(str(path), first.dtype.str, first.shape[1], lengths)
+
+
+def _trainer(corpus: Corpus, classifier: AudioClassifier, stored: _ArrayFile) -> _Trainer:
+    """Make what does the rounds, in a process that finds the features in a file."""
+    flat = np.asarray(np.memmap(stored.path, stored.dtype, "r")).reshape(-1, stored.width)
+    ends = np.cumsum(list(stored.lengths.values()))
+    return _Trainer(corpus, classifier, dict(zip(stored.lengths, np.split(flat, ends[:-1]), strict=True)))
+
+
+def _union(parts: Iterable[np.ndarray | list[int]]) -> list[int]:
+    return sorted({int(n) for part in parts for n in part})
+
+
+def _outcome(corpus: Corpus, folds: list[str], seeds: Sequence[int], rounds: list[_Round]) -> dict[str, Any]:
+    """Put together what the rounds predicted, clip by clip, and work out the figures."""
+    labels = sorted(set(corpus.labels))
+    number = {label: k for k, label in enumerate(labels)}
+    fold_of = {n: folds.index(done.result["fold"]) for done in rounds for n in done.tested}
+    rows = sorted(fold_of)
+    by_seed: dict[int, dict[int, str]] = {}
+    for done in rounds:
+        by_seed.setdefault(done.result["seed"], {}).update(done.tested)
+    by_groups = corpus.groups is not None and all(done.by_groups for done in rounds)
+    groups = [corpus.groups[n] if corpus.groups and by_groups else n for n in rows]
+    clips = Predictions(
+        np.array([number[corpus.labels[n]] for n in rows]),
+        np.array([fold_of[n] for n in rows]),
+        np.unique(groups, return_inverse=True)[1],
+        np.array([[number[by_seed[seed][n]] for n in rows] for seed in seeds]),
+    )
+    return figures(clips, folds) | {
+        "seeds": [int(seed) for seed in seeds],
+        "labels": labels,
+        "resampled": corpus.group_column if by_groups else "clip",
+        "clips": {"row": rows} | {name: array.tolist() for name, array in clips._asdict().items()},
     }
+
+
+def _plain_settings(classifier: AudioClassifier) -> dict[str, Any]:
+    """List settings as JSON can hold them; of those of the features, what differs from theirs by default."""
+    settings = classifier.get_params()
+    for name in ("random_state", "verbose"):  # of each round, and without effect
+        del settings[name]
+    if isinstance(weights := settings["class_weight"], Mapping):
+        settings["class_weight"] = {str(label): float(weight) for label, weight in weights.items()}
+    settings["features"] = classifier.features.differing()
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
+
+
+def _name(corpus: Corpus) -> str:
+    """Name the data by a file or a folder; `manifest.csv` is what many are called."""
+    path = Path(corpus.name).absolute()
+    return path.parent.name if path.name == MANIFEST_NAME else path.name
+
+
+def _numba_version() -> str | None:
+    try:
+        return version("numba")  # which takes its time to import
+    except PackageNotFoundError:
+        return None
 
 
 def _features(
@@ -260,8 +424,11 @@ def _train_and_test(
     division: Division,
     features: dict[int, np.ndarray],
     say: Say,
-) -> dict[str, Any]:
-    """Fit on the training clips that have features, test on the test clips that have."""
+) -> tuple[dict[str, Any], dict[int, str]]:
+    """Fit on the training clips that have features, test on the test clips that have.
+
+    Returned are the figures, and what each tested clip was taken for.
+    """
 
     def good(indices: np.ndarray) -> list[int]:
         return [int(n) for n in indices if int(n) in features]
@@ -281,23 +448,24 @@ def _train_and_test(
     classifier.fit(*data(training), groups, data(validation) if validation else None)
     if classifier.validation_fraction and classifier.history_[0]["validation_loss"] is None:
         say("warning: no clips can be spared for a validation part; the last epoch is kept")
-    result = _test(corpus, classifier, test, features)
+    result, predicted = _test(corpus, classifier, test, features)
     for label, counts in classifier.card_["clips"].items():
         result["classes"][label] |= counts
-    return result | {"epochs": len(classifier.history_), "seed": classifier.random_state}
+    return result | {"epochs": len(classifier.history_), "seed": classifier.random_state}, predicted
 
 
 def _test(
     corpus: Corpus, classifier: AudioClassifier, indices: list[int], features: dict[int, np.ndarray]
-) -> dict[str, Any]:
-    """Figures of merit over some of the clips; None where there are none."""
+) -> tuple[dict[str, Any], dict[int, str]]:
+    """Figures of merit over some of the clips, None where there are none; and what each was taken for."""
     names = [str(label) for label in classifier.classes_]
     confusion = np.zeros((len(names), len(names)), np.int64)
+    predicted = np.zeros(0, np.intp)
     if indices:
         predicted = classifier.predict_proba([features[n] for n in indices]).argmax(axis=1)
         true = np.array([names.index(corpus.labels[n]) for n in indices])
         confusion = confusion_matrix(true, predicted, len(names))
-    return {
+    figures_of_merit = {
         "accuracy": accuracy(confusion) if indices else None,
         "uar": unweighted_average_recall(confusion) if indices else None,
         "n": len(indices),
@@ -309,3 +477,4 @@ def _test(
         },
         "confusion": confusion.tolist(),
     }
+    return figures_of_merit, {n: names[k] for n, k in zip(indices, predicted.tolist(), strict=True)}

@@ -1,10 +1,13 @@
 """The command line: results on stdout, the rest on stderr, options that arrive, the same bits for a seed."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +19,14 @@ import features
 from lstm_scratch import engines, progress
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.cli import main
+from lstm_scratch.results import markdown_table, read_results, table_row
 from lstm_scratch.sound import FeatureSettings, explain_difference, preset, read_audio
 from lstm_scratch.stream import Stream
 from simd.jit import cache_folder
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
 COMMANDS = ["demo", "train", "cross-validate", "evaluate", "predict"]
-COMMANDS += ["info", "features", "warmup", "gradcheck"]
+COMMANDS += ["results", "info", "features", "warmup", "gradcheck"]
 
 
 @pytest.fixture
@@ -311,10 +315,13 @@ def test_cross_validation_by_speaker_is_reported_per_speaker_and_in_the_mean(run
         ["speaker", name, "accuracy", f"{100 * value:.2f}"]
         for name, value in result["accuracy_by_fold"].items()
     ]
-    for line, figure in zip(lines[3:5], ("accuracy", "uar"), strict=True):
+    for line, bounds, figure in zip(lines[3:7:2], lines[4:7:2], ("accuracy", "uar"), strict=True):
         assert line.split()[:2] == [figure, f"{100 * result[figure]:.2f}"]
         assert f"{100 * result[f'{figure}_sd']:.2f})" in line
-    assert lines[5].startswith(f"24 clips, {result['parameters']:,} parameters")
+        low, high = (f"{100 * bound:.2f}" for bound in result[f"{figure}_interval"])
+        assert bounds.strip() == f"95 % interval {low} to {high} %, over 3 speakers"
+    assert lines[7].startswith(f"24 clips, {result['parameters']:,} parameters")
+    assert len(lines) == 8
 
 
 @pytest.mark.parametrize(
@@ -327,12 +334,119 @@ def test_cross_validation_that_cannot_be_is_told(run, split, options, said):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["cross-validate", "d", "--folds", "split", "--seeds", "0"], ["predict", "m", "f", "--top", "0"]],
+    [
+        ["cross-validate", "d", "--folds", "split", "--seeds", "0"],
+        ["cross-validate", "d", "--folds", "split", "--processes", "0"],
+        ["predict", "m", "f", "--top", "0"],
+    ],
 )
 def test_counts_below_one_are_wrong_usage(capsys, arguments):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "at least 1, not 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folds", ["1", "-3", "2.5", "speakers"])
+def test_folds_that_are_none_are_wrong_usage(capsys, folds):
+    with pytest.raises(SystemExit, match="2"):
+        main(["cross-validate", "d", f"--folds={folds}"])
+    said = f"split, fold, speaker, source, group, or a whole number from 2 on, not {folds}"
+    assert said in capsys.readouterr().err
+
+
+def test_results_are_kept_and_put_in_a_table(run, split, tmp_path):
+    first, second = tmp_path / "new" / "a.json", tmp_path / "b.json"
+    options = ["--folds", 3, "--seeds", 2, "--epochs", 2]
+    outcome = run("cross-validate", split, *options, "-o", first, "--json")
+    assert f"saved {first}; next, try: " in outcome.err
+    assert read_results(first) == json.loads(outcome.out)
+    assert run("cross-validate", split, *options, "--part", "validation", "-o", second).status == 0
+    validated = read_results(second)
+    assert validated["protocol"]["part"] == "validation"
+    printed = run("results", first, second, "--figure", "uar")
+    rows = [table_row(first), table_row(second)]
+    assert (printed.out, printed.err) == (markdown_table(rows, "uar") + "\n", "")
+    assert "epochs=2" in printed.out
+    assert "| list.csv (24 clips) | 3, validation part | " in printed.out
+    found = json.loads(run("results", first, "--without", "steady,rising", "--json").out)
+    assert found == {"rows": [table_row(first, ["steady", "rising"])]}
+    assert found["rows"][0]["n"] == 8
+    assert "no class 'flat'" in run("results", first, "--without", "flat").the_error()
+    assert f"{split}: not a whole JSON file" in run("results", first, split).the_error()
+
+
+def test_results_that_are_there_are_replaced_only_if_wanted(run, split, tmp_path, monkeypatch):
+    path = tmp_path / "r.json"
+    path.write_bytes(b"old")
+    options = ["--folds", "split", "--epochs", 1, "-o", path]
+    outcome = run("cross-validate", split, *options)
+    assert outcome.the_error() == (
+        f"lstm-scratch: error: {path}: is there already; name another file, or pass --overwrite"
+    )
+    assert (path.read_bytes(), "speaker" in outcome.err) == (b"old", False), "told before anything is read"
+    assert run("cross-validate", split, *options, "--overwrite").status == 0
+    assert read_results(path)["n"] == 9
+    monkeypatch.setattr("lstm_scratch.results.json.dumps", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("cross-validate", split, *options, "--overwrite")
+    assert read_results(path)["n"] == 9
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "r.json"]
+
+
+@pytest.mark.compiled
+def test_an_error_in_a_process_of_a_cross_validation_ends_in_its_one_line(run, split, tmp_path):
+    lines = split.read_text().splitlines()
+    falling = [n for n, line in enumerate(lines) if "falling" in line and not line.endswith("test")]
+    for n in falling:
+        path = tmp_path / "data" / f"{n}.wav"
+        path.write_bytes(b"no sound")
+        lines[n] = ",".join([path.name, *lines[n].split(",")[1:]])
+    split.write_text("\n".join(lines))
+    outcome = run(
+        *("cross-validate", split, "--folds", "split", "--seeds", 2, "--processes", 2, "--skip-bad")
+    )
+    assert "none of the recordings of class 'falling' to train on can be used" in outcome.the_error()
+
+
+def alive_in_group(group):
+    """Processes of a group, but for those that have ended and wait to be counted."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return [stat for stat in stats if int(stat[2]) == group and stat[0] not in "ZX"]
+
+
+@pytest.mark.compiled
+def test_ctrl_c_ends_a_cross_validation_and_its_processes_in_one_line(split, tiny_options, tmp_path):
+    """As a terminal sends it: to all processes at once."""
+    (tmp_path / "tmp").mkdir()
+    command = [SCRIPT, "cross-validate", *tiny_options, split, "--folds", "speaker", "--seeds", "10000"]
+    command += ["--processes", "2", "-o", tmp_path / "r.json"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+    ) as process:
+        said = [process.stderr.readline()]
+        while " of 30000: seed " not in said[-1]:
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        assert [path.name[:13] for path in (tmp_path / "tmp").iterdir()] == ["lstm-scratch-"]
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    lines = [line for line in err.splitlines() if " of 30000: seed " not in line]
+    assert lines == ["lstm-scratch: error: interrupted"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not (tmp_path / "r.json").exists()
+    deadline = time.monotonic() + 60
+    while alive_in_group(process.pid):  # multiprocessing's own tracker ends when it sees that all others have
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_evaluate_tests_the_fold_that_is_named(run, tones, tmp_path, write_manifest):

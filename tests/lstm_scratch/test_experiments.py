@@ -1,5 +1,7 @@
 """Given splits are honoured, drawn ones part no group, and the figures are those of the clips tested."""
 
+import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import soundfile
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import ALONE, Corpus, read_corpus
 from lstm_scratch.division import divide
-from lstm_scratch.errors import DataError
+from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.experiments import cross_validate, evaluate, train
 from lstm_scratch.sound import AudioError
 
@@ -566,3 +568,149 @@ def test_speakers_in_training_and_validation_of_a_speaker_split_are_said_aloud()
     assert any(
         "1 speaker(s) are in training and in validation, but not in the test" in line for line in lines
     )
+
+
+# Cross-validating in several processes, and on a part of the training data.
+
+
+def without_times(outcome):
+    kept = {name: value for name, value in outcome.items() if name != "seconds"}
+    return kept | {"protocol": kept["protocol"] | {"processes": None}}
+
+
+def test_several_processes_give_the_bits_of_one(tone_corpus, tiny, tmp_path, monkeypatch):
+    """And what they say, in the same order, though the fifth clip of each tone cannot be used."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    paths = [tmp_path / "bad.wav" if n % 8 == 4 else path for n, path in enumerate(tone_corpus.paths)]
+    corpus = Corpus("c", paths, tone_corpus.labels, "speaker", tone_corpus.groups)
+    outcomes, said = [], []
+    for processes in (1, 3):
+        lines = []
+        options = {"seeds": (2, 7), "processes": processes, "skip_bad": True, "say": lines.append}
+        outcomes.append(cross_validate(corpus, tiny(epochs=3, validation_fraction=0.3), "speaker", **options))
+        said.append(lines)
+    assert without_times(outcomes[0]) == without_times(outcomes[1])
+    assert said[0] == said[1]
+    assert sum("left out" in line for line in lines) == 3
+    assert lines[-1].startswith("8 of 8: seed 7, speaker s3: accuracy ")
+    assert [outcome["protocol"]["processes"] for outcome in outcomes] == [1, 3]
+    assert 0 < outcomes[0]["accuracy"] < 1, "figures that could differ"
+    assert list(tmp_path.iterdir()) == [tmp_path / "bad.wav"], "the features were put on disk, and taken away"
+
+
+def test_an_error_in_a_process_is_the_one_of_the_first_round_that_fails(tone_corpus, tiny, broken):
+    """Only speaker s1 has good clips that fall: without, none is left."""
+    paths = [
+        broken if label == "falling" and speaker != "s1" else path
+        for path, label, speaker in zip(
+            tone_corpus.paths, tone_corpus.labels, tone_corpus.groups, strict=True
+        )
+    ]
+    corpus = Corpus("c", paths, tone_corpus.labels, "speaker", tone_corpus.groups)
+    for processes in (1, 2):
+        with pytest.raises(DataError, match=r"1\.wav: none of the recordings of class 'falling' to train on"):
+            cross_validate(corpus, tiny(epochs=1), "speaker", processes=processes, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"processes": 0}, "processes is a whole number from 1 on, not 0"),
+        ({"processes": 1.5}, "processes is a whole number from 1 on, not 1.5"),
+        ({"seeds": ()}, "the number of seeds is a whole number from 1 on, not 0"),
+    ],
+)
+def test_counts_out_of_range_are_told(tone_corpus, tiny, options, said):
+    with pytest.raises(SettingError, match=said):
+        cross_validate(tone_corpus, tiny(), "speaker", **options)
+
+
+def test_predictions_are_kept_clip_by_clip(tone_corpus, tiny):
+    groups = [f"s{int(path.stem) % 3}" for path in tone_corpus.paths]
+    corpus = Corpus("c", tone_corpus.paths, tone_corpus.labels, "speaker", groups)
+    outcome = cross_validate(corpus, tiny(epochs=2), "speaker", seeds=(1, 4))
+    clips, labels = outcome["clips"], ["falling", "rising", "steady"]
+    assert (outcome["labels"], clips["row"]) == (labels, list(range(24)))
+    assert [labels[k] for k in clips["label"]] == list(corpus.labels)
+    assert [f"s{k}" for k in clips["fold"]] == [f"s{k}" for k in clips["group"]] == groups
+    assert (outcome["resampled"], outcome["n_groups"]) == ("speaker", 3)
+    for run in outcome["folds"]:
+        predicted = clips["predicted"][(1, 4).index(run["seed"])]
+        own = [n for n in range(24) if groups[n] == run["fold"]]
+        counts = [[0] * 3 for _ in labels]
+        for n in own:
+            counts[clips["label"][n]][predicted[n]] += 1
+        assert counts == run["confusion"]
+    assert clips["predicted"][0] != clips["predicted"][1]
+
+
+def test_settings_and_versions_are_told_in_plain_values(tone_corpus, tiny):
+    classifier = tiny(epochs=1, class_weight={"rising": np.float32(2)}, learning_rate=np.float64(0.5))
+    corpus = Corpus(
+        "words/manifest.csv", tone_corpus.paths, tone_corpus.labels, "speaker", tone_corpus.groups
+    )
+    outcome = cross_validate(corpus, classifier, 2)
+    settings = outcome["settings"]
+    assert json.loads(json.dumps(outcome)) == outcome
+    assert settings.keys() == classifier.get_params().keys() - {"random_state", "verbose"}
+    assert settings["features"] == {"n_mels": 20, "n_mfcc": 8, "delta_order": 1, "stack": 2}
+    assert (settings["class_weight"], settings["learning_rate"]) == ({"rising": 2.0}, 0.5)
+    assert settings["sample_rate"] is None, "as it was set; the folds tell what it came to"
+    assert outcome["folds"][0]["sample_rate_hz"] == 8000
+    assert outcome["data"] == "words"
+    assert outcome["versions"] == {
+        name: import_module(name).__version__ for name in ("lstm_scratch", "numpy", "numba")
+    }
+    assert outcome["protocol"] == {"folds": 2, "part": "test", "processes": 1, "skip_bad": False}
+
+
+def test_drawn_folds_are_trained_and_tested(tone_corpus, tiny, fits):
+    outcome = cross_validate(tone_corpus, tiny(epochs=1), 4)
+    assert [(run["fold"], run["n"]) for run in outcome["folds"]] == [(str(k), 6) for k in (1, 2, 3, 4)]
+    for training, _, groups in fits:
+        assert (len(training), len(set(groups))) == (18, 3)
+
+
+def test_to_validate_no_clip_of_the_test_part_is_trained_or_tested_on(tone_corpus, tiny, fits):
+    outcome = cross_validate(tone_corpus, tiny(epochs=1), "speaker", part="validation")
+    assert [run["fold"] for run in outcome["folds"]] == ["s0", "s1", "s2", "s3"]
+    speaker_of = {
+        f"{p.parent.name}/{p.stem}": s for p, s in zip(tone_corpus.paths, tone_corpus.groups, strict=True)
+    }
+    for k, (training, _, groups) in enumerate(fits):
+        heard = {speaker_of[name] for name in training}
+        assert heard == set(groups) == {f"s{n}" for n in range(4)} - {f"s{k}", f"s{(k + 1) % 4}"}
+    clips = outcome["clips"]
+    assert [f"s{(fold + 1) % 4}" for fold in clips["fold"]] == list(tone_corpus.groups)
+    assert outcome["protocol"]["part"] == "validation"
+
+
+def test_to_validate_on_a_split_its_test_rows_are_not_even_opened(tone_corpus, tiny, broken):
+    parts = ["test" if n % 8 == 7 else "training" for n in range(24)]
+    paths = [broken if part == "test" else p for p, part in zip(tone_corpus.paths, parts, strict=True)]
+    corpus = Corpus("c", paths, tone_corpus.labels, parts=parts)
+    outcome = cross_validate(corpus, tiny(epochs=1), "split", part="validation", seeds=(0, 1))
+    assert outcome["n"] == 4, "a fifth of 21"
+    assert all(parts[row] == "training" for row in outcome["clips"]["row"])
+    assert outcome["resampled"] == "clip"
+    with pytest.raises(DataError, match=r"broken\.wav"):
+        cross_validate(corpus, tiny(epochs=1), "split")
+
+
+def test_the_sample_rate_of_a_cross_validated_split_does_not_look_at_the_test_part(
+    tmp_path, tone_corpus, tiny, write_tone
+):
+    low = write_tone(tmp_path / "low.wav", "steady", rate=4000)
+    paths, labels = [*tone_corpus.paths, low], [*tone_corpus.labels, "steady"]
+    corpus = Corpus("c", paths, labels, parts=["training"] * 24 + ["test"])
+    with pytest.raises(DataError, match=r"low\.wav: recorded at 4000 Hz"):
+        cross_validate(corpus, tiny(epochs=1), "split")
+
+
+def test_known_speakers_are_no_sample_of_speakers(tone_corpus, tiny):
+    """Where a split's speakers are all heard in training, the interval is over clips."""
+    parts = ["test" if int(path.stem) >= 4 else "training" for path in tone_corpus.paths]
+    corpus = Corpus("c", tone_corpus.paths, tone_corpus.labels, "speaker", tone_corpus.groups, parts)
+    outcome = cross_validate(corpus, tiny(epochs=1), "split")
+    assert (outcome["resampled"], outcome["n_groups"]) == ("clip", 12)
