@@ -581,7 +581,8 @@ class Augmentation:
             else:
                 from scipy.fft import next_fast_len
 
-                n_noise = next_fast_len(max(len(samples), 2), real=True)
+                # Longer clips have it several times over, which nobody hears, and a second is soon drawn.
+                n_noise = next_fast_len(max(min(len(samples), sample_rate), 2), real=True)
                 noise = coloured_noise(n_noise, rng.uniform(*self.exponent), rng)
             samples = add_noise(samples, noise, rng.uniform(*self.snr_db), rng)
         if self.gain_db is not None and self._happens(rng):

@@ -64,6 +64,9 @@ class AudioClassifier(SequenceClassifier):
     vtln, tempo : (float, float), optional
         Warps of the frequency axis, and factors of the speed at the same pitch, between which one is drawn
         for every clip and epoch, in training. By default none.
+    copies : int, default 8
+        How many changed versions of a clip there are, of which each epoch takes one; they are drawn once, and
+        kept in memory. 0: another one is drawn every time.
     sample_rate : int, optional
         Rate in Hz at which sound is analysed; files are resampled to it. By default the lowest rate
         of the training files, but at most 16 kHz. Needed where arrays are given.
@@ -80,6 +83,7 @@ class AudioClassifier(SequenceClassifier):
     augmentation: Augmentation | None = None
     vtln: tuple[float, float] | None = None
     tempo: tuple[float, float] | None = None
+    copies: int = 8
     sample_rate: int | None = None
 
     def fit(
@@ -177,11 +181,21 @@ class AudioClassifier(SequenceClassifier):
             for tempo in some(self.tempo)
         ]
 
-        def redraw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, None]:
+        def draw(n: int, rng: np.random.Generator) -> np.ndarray:
             sound, features = sounds[n], drawn[int(rng.integers(len(drawn)))]
             if self.augmentation is not None:
                 sound = self.augmentation(sound, sample_rate, rng)
-            return features(sound, sample_rate), None
+            return features(sound, sample_rate)
+
+        versions: dict[tuple[int, int], np.ndarray] = {}
+
+        def redraw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, None]:
+            if not self.copies:
+                return draw(n, rng), None
+            version = n, int(rng.integers(self.copies))
+            if version not in versions:
+                versions[version] = draw(n, np.random.default_rng([self.random_state, *version]))
+            return versions[version], None
 
         return redraw
 
@@ -205,6 +219,7 @@ class AudioClassifier(SequenceClassifier):
             check_number("sample_rate", self.sample_rate, whole=True, above=0)
         if not isinstance(self.augmentation, Augmentation | None):
             raise SettingError(f"augmentation is an Augmentation, not {self.augmentation!r}")
+        check_number("copies", self.copies, whole=True, at_least=0)
         for name in ("vtln", "tempo"):
             low, high = getattr(self, name) or (1, 1)
             if not 0.5 <= low <= high <= 2:

@@ -28,7 +28,7 @@ def _names(of: type, *without: str) -> tuple[str, ...]:
 _SOUND = _names(Augmentation, "noises")
 _VARIANT = _names(Variant)
 _SIZES = ("hidden_size", "num_layers", "bidirectional", "pooling", "dropout", "forget_bias")
-_CHANGES = ("vtln", "tempo", "mixup", "time_masks", "time_mask", "feature_masks", "feature_mask")
+_CHANGES = ("vtln", "tempo", "copies", "mixup", "time_masks", "time_mask", "feature_masks", "feature_mask")
 _PARTS = ("features", "augmentation", "variant")  # settings that have settings
 _OWN = ("random_state", "verbose", "engine")  # of a run, and not of what is run
 
