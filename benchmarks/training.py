@@ -47,7 +47,7 @@ STEPS = (4, 9, 22)  # of a spoken digit, in which four frames make one: fewest, 
 
 HEAD = "pooling, linear, loss"
 PARTS = (
-    ("gathering batches", training, "pad"),
+    ("gathering batches", Examples, "batch"),
     ("LSTM forward", LSTM, "forward"),
     ("LSTM backward", LSTM, "backward"),
     (HEAD, Network, "forward"),

@@ -113,8 +113,14 @@ class AudioClassifier(SequenceClassifier):
             The validation part. By default it is taken from the training data.
         sounds : sequence of array (N,), optional
             The samples of X, at `sample_rate`: what is augmented, where X holds features.
-        checkpoint, checkpoint_seconds, resume, on_epoch
-            As of `SequenceClassifier.fit`.
+        checkpoint : path, optional
+            A file that is written while training goes on, as of `SequenceClassifier.fit`.
+        checkpoint_seconds : float, default 10
+            From one checkpoint to the next.
+        resume : bool, default False
+            Go on from the checkpoint, if it is there: what comes of it is the same to the bit.
+        on_epoch : callable, optional
+            Called with an `Epoch` after each.
 
         Returns
         -------
@@ -128,7 +134,11 @@ class AudioClassifier(SequenceClassifier):
         DataError
             If labels do not fit, or are of fewer than two classes.
         SettingError
-            If a parameter is out of its range.
+            If a parameter is out of its range, or the training diverges (`DivergenceError`).
+        ModelFileError
+            If the checkpoint is of another training.
+        OSError
+            If the checkpoint cannot be written. The one before it stays.
         """
         self.check_settings()
         X = _as_list(X)

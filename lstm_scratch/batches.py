@@ -5,7 +5,7 @@ Letters: T time steps, B batch rows, F features, K classes, N sequences.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -304,7 +304,7 @@ class Examples:
         return self.distortion.mix(batch, self.n_classes, rng) if self.distortion.mixup else batch
 
 
-def ahead(items: Iterator[Item], depth: int = 3) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int = 3) -> Generator[Item, None, None]:
     """Go through items that another thread makes ahead.
 
     Parameters

@@ -16,7 +16,7 @@ from lstm_scratch.training import Epoch, TrainingState
 
 PREFIX = "training"  # of the arrays and the values that only the training needs
 _PARTS = ("params", "average", "best", "mean", "square")
-_NUMBERS = ("best_epoch", "epoch", "batch", "loss_sum", "correct", "rows", "loud")
+_NUMBERS = ("best_epoch", "epoch", "batch", "loss_sum", "correct", "rows")
 
 
 def state_arrays(state: TrainingState) -> Params:
@@ -45,7 +45,7 @@ def state_values(state: TrainingState) -> dict[str, Any]:
     Parameters
     ----------
     state : TrainingState
-        Between two updates.
+        Between two updates, of which the last was not loud.
 
     Returns
     -------

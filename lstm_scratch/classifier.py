@@ -6,6 +6,7 @@ Letters: T time steps, F features per step, K classes.
 import copy
 import dataclasses
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -79,10 +80,14 @@ class SequenceClassifier(Estimator):
         Decay of a running mean of the parameters over the updates, which is what is kept. 0: they themselves.
     mixup : float, default 0
         Parameter of the beta distribution of the weights with which sequences are mixed in training. 0: none.
-    time_masks, feature_masks : int, default 0
-        Stretches of time, and bands of neighbouring features, that are hidden in training.
-    time_mask, feature_mask : float, default 0.1 and 0.2
-        Part of the sequence, and of the features, that each hides at most.
+    time_masks : int, default 0
+        Stretches of time that are hidden in training.
+    time_mask : float, default 0.1
+        Part of the sequence that each hides at most.
+    feature_masks : int, default 0
+        Bands of neighbouring features that are hidden in training.
+    feature_mask : float, default 0.2
+        Part of the features that each hides at most.
     validation_fraction : float, default 0.1
         Part of the training data by which the best epoch is chosen. 0: the last epoch is kept.
     patience : int, optional
@@ -160,8 +165,8 @@ class SequenceClassifier(Estimator):
         Parameters
         ----------
         X : sequence of array (T, F)
-            Training data, each of at least one step. What is no list or tuple is asked for its sequences
-            whenever they are needed, and is not kept in memory.
+            Training data, each of at least one step. `Fetched` sequences are asked for whenever they are
+            needed, and are not kept in memory.
         y : sequence
             A label for each, or, with ``pooling="none"``, for each an array (T,) of labels.
         groups : sequence, optional
@@ -169,8 +174,9 @@ class SequenceClassifier(Estimator):
         validation_data : tuple (X, y), optional
             The validation part. By default it is taken from the training data.
         checkpoint : path, optional
-            A file that is written while training goes on, whenever `checkpoint_seconds` have passed and at
-            the end: `load` makes a classifier of it, as good as training had made it by then.
+            A file that is written at the start of training, whenever `checkpoint_seconds` have passed, and at
+            the end: `load` makes a classifier of it, as good as training had made it by then. A training
+            that diverges leaves it as it was before.
         checkpoint_seconds : float, default 10
             From one checkpoint to the next.
         resume : bool, default False
@@ -191,6 +197,8 @@ class SequenceClassifier(Estimator):
             If a parameter is out of its range, or the training diverges (`DivergenceError`).
         ModelFileError
             If the checkpoint is of another training.
+        OSError
+            If the checkpoint cannot be written. The one before it stays.
         """
         data = X, y, groups, validation_data
         return self._fit(*data, None, checkpoint, checkpoint_seconds, resume, on_epoch)
@@ -209,6 +217,7 @@ class SequenceClassifier(Estimator):
     ) -> Self:
         """Train, on sequences (and targets, unless these stay) that `redraw` gives anew for each epoch."""
         self.check_settings()
+        check_number("checkpoint_seconds", checkpoint_seconds, at_least=0)
         seeds = np.random.SeedSequence(self.random_state).spawn(3)
         network_rng, split_rng = np.random.default_rng(seeds[0]), np.random.default_rng(seeds[2])
         classes, parts, kept = self._parts(X, y, groups, validation_data, split_rng)
@@ -232,7 +241,7 @@ class SequenceClassifier(Estimator):
         learned = classes, network, mean, scale, card
         checkpoints = _Checkpoints(
             lambda state: copy.copy(self)._learn(*learned, state.kept, state.history),
-            _fingerprint(self, classes, mean, scale, card),
+            lambda: _fingerprint(self, classes, (parts[0], validation), card),
             checkpoint,
             checkpoint_seconds,
         )
@@ -240,11 +249,11 @@ class SequenceClassifier(Estimator):
         with progress_bar(0, "training", "updates", self.verbose) as bar:
 
             def note(state: TrainingState, updates: int) -> None:
-                if bar.total != updates:
-                    bar.total, bar.initial, bar.n = updates, state.optimiser.steps, state.optimiser.steps
-                else:
-                    bar.update()
                 checkpoints.note(state)
+                if bar.total != updates:  # the first one, perhaps of a training that goes on
+                    bar.total = updates
+                    bar.initial = bar.n = bar.last_print_n = state.optimiser.steps
+                bar.update()
 
             def show(epoch: Epoch) -> None:
                 figures = {
@@ -277,6 +286,7 @@ class SequenceClassifier(Estimator):
             if bar.total and bar.n < bar.total:
                 bar.set_description("training (ended early)")
                 bar.total = bar.n
+        checkpoints.finish()
         # All at once, so that a training that fails leaves what was learned before.
         return self._learn(*learned, params, history)
 
@@ -487,10 +497,12 @@ class SequenceClassifier(Estimator):
         dict
             What JSON can hold: settings, classes, history and card.
         """
+        settings = self.get_params()
+        settings |= {"class_weight": self._plain_class_weight(), "variant": self.variant.differing()}
+        del settings["verbose"]  # it makes no other model
         return {
             "estimator": type(self).__name__,
-            "settings": self.get_params()
-            | {"class_weight": self._plain_class_weight(), "variant": self.variant.differing()},
+            "settings": settings,
             "classes": self.classes_.tolist(),
             "history": self.history_,
             "card": self.card_,
@@ -623,9 +635,12 @@ def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> Sequenc
         n_features = array.shape[1]
         if not isinstance(X, Fetched):
             sequences.append(array)
-    if n_features is None or not len(X):
+    checked = (
+        X.map(lambda sequence: np.asarray(sequence, np.float32)) if isinstance(X, Fetched) else sequences
+    )
+    if not len(checked):
         raise DataError("there are no sequences")
-    return X if isinstance(X, Fetched) else sequences
+    return checked
 
 
 def _check_labels(y: Sequence[Hashable], n: int) -> np.ndarray:
@@ -671,20 +686,40 @@ class _Checkpoints:
     def __init__(
         self,
         snapshot: Callable[[TrainingState], SequenceClassifier],
-        whose: str,
+        fingerprint: Callable[[], str],
         path: str | os.PathLike[str] | None,
         seconds: float,
     ) -> None:
-        self._snapshot, self._whose, self._path, self._seconds = snapshot, whose, path, seconds
-        self._last = time.monotonic()
+        self._snapshot, self._path, self._seconds = snapshot, path, seconds
+        self._whose = "" if path is None else fingerprint()
+        self._state: TrainingState | None = None
+        self._last = -math.inf
 
     def note(self, state: TrainingState) -> None:
-        if self._path is None or time.monotonic() - self._last < self._seconds:
+        """Write, if it is time, and if the training is sound as it stands."""
+        self._state = state
+        if not state.loud and time.monotonic() - self._last >= self._seconds:
+            self._write(state)
+            self._last = time.monotonic()
+
+    def finish(self) -> None:
+        """Write what the training has come to, if it did anything."""
+        if self._state is not None:
+            self._write(self._state)
+
+    def _write(self, state: TrainingState) -> None:
+        if self._path is None:
             return
         snapshot = self._snapshot(state)
         description = snapshot.describe() | {PREFIX: state_values(state) | {"whose": self._whose}}
-        save_model(self._path, snapshot._arrays() | state_arrays(state), description)
-        self._last = time.monotonic()
+        try:
+            save_model(self._path, snapshot._arrays() | state_arrays(state), description)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot write the checkpoint ({error.strerror}); mend that and resume",
+                str(self._path),
+            ) from None
 
     def load(self, weight_decay: float) -> TrainingState | None:
         if self._path is None:
@@ -704,12 +739,17 @@ class _Checkpoints:
 
 
 def _fingerprint(
-    classifier: SequenceClassifier, classes: np.ndarray, mean: np.ndarray, scale: np.ndarray, card: object
+    classifier: SequenceClassifier, classes: np.ndarray, parts: Sequence[Part | None], card: object
 ) -> str:
-    """Tell trainings apart: by their settings, and by their data's classes, means and deviations."""
+    """Tell trainings apart, by their settings and their data."""
     settings = classifier.get_params() | {"verbose": None}
-    text = repr((settings, classes.tolist(), card))
-    return hashlib.sha256(text.encode() + mean.tobytes() + scale.tobytes()).hexdigest()
+    digest = hashlib.sha256(repr((settings, classes.tolist(), card)).encode())
+    for part in parts:
+        if part is not None:
+            for sequence, of_one in zip(*part, strict=True):
+                digest.update(repr(sequence.shape).encode() + sequence.tobytes())
+                digest.update(np.asarray(of_one).tobytes())
+    return digest.hexdigest()
 
 
 def _lengths(sequences: Sequence[np.ndarray]) -> list[int]:

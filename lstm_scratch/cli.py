@@ -29,10 +29,11 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
 from lstm_scratch.engines import ENGINES, warm_up
-from lstm_scratch.errors import ThreadCountError, UserError
+from lstm_scratch.epoch_log import EpochLog
+from lstm_scratch.errors import DivergenceError, ThreadCountError, UserError
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
 from lstm_scratch.files import check_writable
-from lstm_scratch.layers.pooling import POOLINGS
+from lstm_scratch.layers.pooling import STATISTICS
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.plots import (
     CONFUSION,
@@ -82,14 +83,16 @@ def _run(options: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest flushed at exit
         return 1
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (UserError, FeatureError, ThreadCountError) as error:
-        message = str(error)
-    except KeyboardInterrupt:
-        message = "interrupted"
+    except (OSError, UserError, FeatureError, ThreadCountError, KeyboardInterrupt) as error:
+        message = _in_one_line(error)
     print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 1
+
+
+def _in_one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
 
 
 def say(line: str) -> None:
@@ -101,6 +104,12 @@ def say(line: str) -> None:
         What to tell.
     """
     print(line, file=sys.stderr, flush=True)
+
+
+def _say_warnings(line: str) -> None:
+    """Tell the user what is amiss, and nothing else."""
+    if line.startswith(("warning: ", "left out: ", "bad: ")):
+        say(line)
 
 
 def _positive(text: str) -> int:
@@ -172,6 +181,18 @@ def _parser() -> argparse.ArgumentParser:
         help="where it is saved",
     )
     sub.add_argument("--overwrite", action="store_true", help="replace MODEL if it is there")
+    sub.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an interrupted training, from the checkpoint next to MODEL, to the same bits",
+    )
+    sub.add_argument(
+        "--checkpoint-seconds", type=float, default=10.0, metavar="N", help="from one checkpoint to the next"
+    )
+    sub.add_argument("--quiet", action="store_true", help="nothing on stderr but warnings and errors")
+    sub.add_argument(
+        "--json-log", type=Path, metavar="FILE", help="append a JSON object per epoch, one a line"
+    )
     sub.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion.png and training.png there")
     sub.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     sub.add_argument("--test-fold", metavar="NAME", help="fold to test on (default: the last)")
@@ -412,6 +433,12 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         ("learning-rate", float, "of AdamW, at its peak"),
         ("weight-decay", float, "of AdamW"),
         ("label-smoothing", float, "part of a label spread over all classes"),
+        ("ema-decay", float, "of a running mean of the weights over the updates, which is kept; 0: none"),
+        ("mixup", float, "of the beta distribution by which clips are mixed in training; 0: none"),
+        ("time-masks", int, "stretches of time that are hidden in training"),
+        ("time-mask", float, "part of the clip that each hides at most"),
+        ("feature-masks", int, "bands of neighbouring features that are hidden in training"),
+        ("feature-mask", float, "part of the features that each hides at most"),
         ("validation-fraction", float, "part of the training clips by which the best epoch is chosen"),
     )
     group.add_argument(
@@ -427,13 +454,22 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         "--bidirectional", action=argparse.BooleanOptionalAction, default=True, help="read backwards too"
     )
     group.add_argument(
-        "--pooling", choices=POOLINGS, default=DEFAULTS.pooling, help="how the steps become one vector"
+        "--pooling",
+        default=DEFAULTS.pooling,
+        metavar="NAME+...",
+        help=f"how the steps become one vector: {', '.join(STATISTICS)}, or several joined by +",
     )
     group.add_argument(
         "--schedule",
         choices=("one-cycle", "constant"),
         default=DEFAULTS.schedule,
         help="of the learning rate",
+    )
+    group.add_argument(
+        "--sampling",
+        choices=("shuffled", "balanced"),
+        default=DEFAULTS.sampling,
+        help="each clip once in an epoch, or every class equally often",
     )
     group.add_argument(
         "--class-weight",
@@ -478,7 +514,7 @@ def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
         "class_weight": None if options.class_weight == "none" else options.class_weight,
         "patience": options.patience_epochs,
         "random_state": seed,
-        "verbose": True,
+        "verbose": not vars(options).get("quiet"),
     }
     return AudioClassifier(**{k: v for k, v in given.items() if k in DEFAULTS.get_params()} | renamed)
 
@@ -495,24 +531,60 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    tell = _say_warnings if options.quiet else say
+    checkpoint = options.output.with_name(f"{options.output.stem}.checkpoint{options.output.suffix}")
     if options.output.exists() and not options.overwrite:
         raise UserError(f"{options.output}: is there already; name another file with -o, or pass --overwrite")
-    check_writable(options.output)
+    if checkpoint.exists() and not (options.resume or options.overwrite):
+        raise UserError(
+            f"{checkpoint}: here is a training that was interrupted; go on with --resume, or begin anew with "
+            "--overwrite"
+        )
+    for path in (options.output, checkpoint, options.json_log):
+        if path is not None:
+            check_writable(path)
     _check_pictures(options.plots)
     classifier = _classifier(options, options.seed)
-    result = train(
-        read_corpus(options.data),
-        classifier,
-        test_fold=options.test_fold,
-        test_fraction=options.test_fraction,
-        skip_bad=options.skip_bad,
-        say=say,
-    )
-    classifier.save(options.output)
+    corpus = read_corpus(options.data)
+    if options.resume:
+        tell(
+            f"going on from {checkpoint}"
+            if checkpoint.exists()
+            else f"{checkpoint}: not there; from the start"
+        )
+    try:
+        result = train(
+            corpus,
+            classifier,
+            test_fold=options.test_fold,
+            test_fraction=options.test_fraction,
+            skip_bad=options.skip_bad,
+            say=tell,
+            checkpoint=checkpoint,
+            checkpoint_seconds=options.checkpoint_seconds,
+            resume=options.resume,
+            on_epoch=None if options.json_log is None else EpochLog(options.json_log, options.resume),
+        )
+        classifier.save(options.output)
+    except BrokenPipeError:
+        raise
+    except (KeyboardInterrupt, DivergenceError, OSError) as error:
+        raise UserError(_in_one_line(error) + _way_on(error, checkpoint)) from None
+    checkpoint.unlink(missing_ok=True)
     result["model"] = str(options.output)
     _print(options, result, lambda: _print_result(result))
     _draw(options.plots, result, classifier.history_)
-    say(f"saved {options.output}; next, try: {_program()} predict {options.output} FILE...")
+    tell(f"saved {options.output}; next, try: {_program()} predict {options.output} FILE...")
+
+
+def _way_on(error: BaseException, checkpoint: Path) -> str:
+    """Tell what is left of a training that did not end."""
+    if not checkpoint.exists():
+        return ""
+    left = f"; {checkpoint} holds the last good weights, a model that `predict` takes; "
+    # With the same settings, a training diverges again.
+    anew = isinstance(error, DivergenceError)
+    return left + ("begin anew with --overwrite" if anew else "go on with --resume")
 
 
 def _cross_validate(options: argparse.Namespace) -> None:

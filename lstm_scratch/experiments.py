@@ -5,9 +5,10 @@ through a function `say` that the caller gives.
 """
 
 import contextlib
+import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,7 @@ from lstm_scratch.errors import DataError, UserError
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
 from lstm_scratch.processes import in_processes
 from lstm_scratch.results import Predictions, figures
+from lstm_scratch.training import Epoch
 from lstm_scratch.version import __version__
 
 EvaluatedPart = Literal["test", "validation", "training", "all"]
@@ -37,6 +39,10 @@ def train(
     test_fraction: float = 0.2,
     skip_bad: bool = False,
     say: Say = lambda line: None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 10.0,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> dict[str, Any]:
     """Train a classifier on one part of a corpus and test it on the other.
 
@@ -54,6 +60,14 @@ def train(
         Go on without recordings that cannot be used.
     say : callable, optional
         Takes a line for the user.
+    checkpoint : path, optional
+        A file that is written while training goes on, as of `SequenceClassifier.fit`.
+    checkpoint_seconds : float, default 10
+        From one checkpoint to the next.
+    resume : bool, default False
+        Go on from the checkpoint, if it is there.
+    on_epoch : callable, optional
+        Called with an `Epoch` after each.
 
     Returns
     -------
@@ -77,7 +91,9 @@ def train(
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
     features = _features(corpus, classifier, rate, skip_bad, say)
-    result, _ = _train_and_test(corpus, classifier, division, features, say)
+    how: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds}
+    how |= {"resume": resume, "on_epoch": on_epoch}
+    result, _ = _train_and_test(corpus, classifier, division, features, say, **how)
     result["seconds"] = time.perf_counter() - start
     classifier.card_ |= {
         "data": Path(corpus.name).name,
@@ -424,6 +440,7 @@ def _train_and_test(
     division: Division,
     features: dict[int, np.ndarray],
     say: Say,
+    **how: Any,
 ) -> tuple[dict[str, Any], dict[int, str]]:
     """Fit on the training clips that have features, test on the test clips that have.
 
@@ -445,7 +462,7 @@ def _train_and_test(
                 "used; mend one, or remove the class"
             )
     groups = [corpus.groups[n] for n in training] if corpus.groups and division.groups_disjoint else None
-    classifier.fit(*data(training), groups, data(validation) if validation else None)
+    classifier.fit(*data(training), groups, data(validation) if validation else None, **how)
     if classifier.validation_fraction and classifier.history_[0]["validation_loss"] is None:
         say("warning: no clips can be spared for a validation part; the last epoch is kept")
     result, predicted = _test(corpus, classifier, test, features)

@@ -4,8 +4,9 @@ All that is drawn depends on the seed, the epoch and the batch alone, so that a 
 checkpoint computes the same bits as one that was never interrupted.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +124,7 @@ Part = tuple[Sequence[np.ndarray], Any]  # sequences (T, F) and their classes, o
 
 @dataclass
 class TrainingState:
-    """Where a training stands, between two updates: all that the next one depends on, but the data."""
+    """Where a training stands: all that the next update depends on, but the data."""
 
     params: Params
     optimiser: AdamW
@@ -151,6 +152,7 @@ class TrainingState:
 
 
 @one_blas_thread()
+@np.errstate(over="ignore", invalid="ignore")  # what comes of it ends in a DivergenceError
 def train(
     network: Network,
     params: Params,
@@ -187,8 +189,9 @@ def train(
     on_epoch : callable, optional
         Called after each epoch with an `Epoch`.
     on_update : callable, optional
-        Called after each update with the `TrainingState`, which goes on changing, and the number of updates
-        that there will be at the most.
+        Called in each update, as soon as loss and gradient are known to be finite and before anything but
+        the count of loud updates has changed: with the `TrainingState`, which goes on changing, and the
+        number of updates that there will be at the most.
     state : TrainingState, optional
         Where to go on. By default at the start.
 
@@ -211,49 +214,64 @@ def train(
         copies = [{name: array.copy() for name, array in params.items()} for _ in range(2)]
         optimiser = AdamW(weight_decay=options.weight_decay)
         state = TrainingState(copies[0], optimiser, copies[1] if options.ema_decay else {}, {})
-    guessing = math.log(network.n_classes)
 
     while state.epoch <= epochs and state.epoch - state.best_epoch - 1 < (patience if validation else epochs):
-        for number, batch in _batches(examples, options.batch_size, seed, state.epoch, state.batch, sampling):
-            learning_rate = options.learning_rate_of(state.optimiser.steps, epochs * per_epoch)
-            where = f"in update {state.optimiser.steps + 1} (epoch {state.epoch}) at a learning rate of "
-            where += f"{learning_rate:.2g}"
-            logits, cache = network.forward(
-                state.params, batch.x, batch.lengths, _rng(seed, DROPOUT, state.epoch, number)
-            )
-            loss, loss_cache = cross_entropy_forward(
-                logits, batch.targets, options.label_smoothing, class_weight
-            )
-            if not math.isfinite(loss):
-                raise DivergenceError(f"the loss became {loss} {where}; lower the learning rate")
-            state.loud = state.loud + 1 if loss > EXPLODED * guessing else 0
-            if state.loud == LONG:
-                raise DivergenceError(
-                    f"the loss has been more than {EXPLODED:g} times that of guessing for {LONG} updates, "
-                    f"{loss:.3g} {where}; lower the learning rate or max_gradient_norm"
+        batches = _batches(examples, options.batch_size, seed, state.epoch, state.batch, sampling)
+        with contextlib.closing(batches):
+            for number, batch in batches:
+                learning_rate = options.learning_rate_of(state.optimiser.steps, epochs * per_epoch)
+                dropout = _rng(seed, DROPOUT, state.epoch, number)
+                loss, logits, grads = _gradient(
+                    network, state, batch, options, class_weight, dropout, learning_rate
                 )
-            _, grads = network.backward(
-                state.params, cache, cross_entropy_backward(loss_cache), input_gradient=False
-            )
-            norm = clip_gradient_norm(grads, options.max_gradient_norm)
-            if not math.isfinite(norm):
-                raise DivergenceError(
-                    f"the gradient became {norm} {where}; lower the learning rate or max_gradient_norm"
-                )
-            state.optimiser.step(state.params, grads, learning_rate)
-            _follow(state, options.ema_decay)
-            rows, correct = _count(logits, batch.targets)
-            state.loss_sum += loss * rows
-            state.rows += rows
-            state.correct += correct
-            state.batch += 1
-            if on_update is not None:
-                on_update(state, epochs * per_epoch)
+                if on_update is not None:
+                    on_update(state, epochs * per_epoch)
+                state.optimiser.step(state.params, grads, learning_rate)
+                _follow(state, options.ema_decay)
+                rows, correct = _count(logits, batch.targets)
+                state.loss_sum += loss * rows
+                state.rows += rows
+                state.correct += correct
+                state.batch += 1
         learning_rate = options.learning_rate_of(state.optimiser.steps - 1, epochs * per_epoch)
         _end_epoch(network, state, validation, options, class_weight, epochs, learning_rate)
         if on_epoch is not None:
             on_epoch(state.history[-1])
     return state.kept, state.history
+
+
+def _gradient(
+    network: Network,
+    state: TrainingState,
+    batch: Batch,
+    options: TrainingOptions,
+    class_weight: np.ndarray | None,
+    dropout: np.random.Generator,
+    learning_rate: float,
+) -> tuple[float, np.ndarray, Params]:
+    """Loss, logits and clipped gradient of a batch. If they are no sound ones, the training ends."""
+
+    def diverged(what: str) -> DivergenceError:
+        where = f"in update {state.optimiser.steps + 1} (epoch {state.epoch})"
+        cause = "which is likely too high: lower it, or max_gradient_norm"
+        if not np.isfinite(batch.x).all():
+            cause = "since sequences of its batch hold NaN or infinite values: mend the data"
+        return DivergenceError(f"{what} {where} at a learning rate of {learning_rate:.2g}, {cause}")
+
+    logits, cache = network.forward(state.params, batch.x, batch.lengths, dropout)
+    loss, loss_cache = cross_entropy_forward(logits, batch.targets, options.label_smoothing, class_weight)
+    if not math.isfinite(loss):
+        raise diverged(f"the loss became {loss}")
+    state.loud = state.loud + 1 if loss > EXPLODED * math.log(network.n_classes) else 0
+    if state.loud == LONG:
+        raise diverged(
+            f"the loss, {loss:.3g}, has been more than {EXPLODED:g} times that of guessing for {LONG} updates"
+        )
+    _, grads = network.backward(state.params, cache, cross_entropy_backward(loss_cache), input_gradient=False)
+    norm = clip_gradient_norm(grads, options.max_gradient_norm)
+    if not math.isfinite(norm):
+        raise diverged(f"the gradient's norm became {norm}")
+    return loss, logits, grads
 
 
 def _rng(seed: int, *place: int) -> np.random.Generator:
@@ -281,10 +299,10 @@ def order_of_epoch(seed: int, epoch: int) -> np.random.Generator:
 
 def _batches(
     examples: Examples, batch_size: int, seed: int, epoch: int, done: int, sampling: np.ndarray | None
-) -> Iterator[tuple[int, Batch]]:
+) -> Generator[tuple[int, Batch], None, None]:
     """Batches of an epoch that are still to come, and their numbers."""
 
-    def made() -> Iterator[tuple[int, Batch]]:
+    def made() -> Generator[tuple[int, Batch], None, None]:
         order = shuffled(len(examples), batch_size, order_of_epoch(seed, epoch), sampling)
         for number, indices in enumerate(order):
             if number >= done:

@@ -61,7 +61,7 @@ FLOORS = {
         {"converters/keras", "converters/onnx", "converters/torch"},
         {"network"},
         {"training"},
-        {"checkpoint"},
+        {"checkpoint", "epoch_log"},
         {"classifier", "plots", "synthesis", "division"},
         {"audio"},
         {"results"},

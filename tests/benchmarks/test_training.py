@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from lstm_scratch.batches import Examples
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
 
@@ -90,7 +91,7 @@ def test_wrong_losses_are_refused_before_anything_is_timed(benchmark, recipe, mo
 def test_the_parts_of_an_epoch_are_its_sum(benchmark, recipe, monkeypatch):
     """On a clock that ticks when it is read, each part is so many ticks an update."""
     clock = itertools.count()
-    pad, forward = benchmark.training.pad, LSTM.forward
+    batch, forward = Examples.batch, LSTM.forward
     monkeypatch.setattr(benchmark, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     ticks = benchmark.profile(lambda: benchmark.our_epoch(recipe))
     assert ticks == {
@@ -103,7 +104,7 @@ def test_the_parts_of_an_epoch_are_its_sum(benchmark, recipe, monkeypatch):
         "everything else": 4 * 7 + 1,
     }
     assert sum(ticks.values()) == next(clock) - 1  # from the first to the last
-    assert benchmark.training.pad is pad
+    assert Examples.batch is batch
     assert LSTM.forward is forward
 
 

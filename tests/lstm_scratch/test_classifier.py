@@ -174,7 +174,7 @@ def test_labels_may_be_numbers():
     np.testing.assert_array_equal(classifier.classes_, [0, 10, 20])
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "last", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "last", "attention", "std+attention"])
 def test_a_saved_model_predicts_the_same_bits(tmp_path, pooling):
     sequences, labels = ramps(30)
     options = SMALL | {"epochs": 2, "pooling": pooling, "num_layers": 2}

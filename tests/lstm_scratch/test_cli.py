@@ -181,7 +181,14 @@ OPTIONS = {
     "--weight-decay": ("weight_decay", 0.02),
     "--label-smoothing": ("label_smoothing", 0.05),
     "--validation-fraction": ("validation_fraction", 0.3),
-    "--pooling": ("pooling", "attention"),
+    "--pooling": ("pooling", "attention+std"),
+    "--ema-decay": ("ema_decay", 0.75),
+    "--mixup": ("mixup", 0.4),
+    "--time-masks": ("time_masks", 2),
+    "--time-mask": ("time_mask", 0.15),
+    "--feature-masks": ("feature_masks", 3),
+    "--feature-mask": ("feature_mask", 0.35),
+    "--sampling": ("sampling", "balanced"),
     "--schedule": ("schedule", "constant"),
     "--class-weight": ("class_weight", "balanced"),
     "--epochs": ("epochs", 2),
@@ -213,7 +220,7 @@ def test_every_option_reaches_the_model(run, tones, tmp_path):
     assert about["settings"]["bidirectional"] is False
     assert (about["sample_rate"], len(about["history"])) == (7000, 2)
     loaded = AudioClassifier.load(path)
-    assert loaded.params_["linear.weight"].shape == (3, 5)
+    assert loaded.params_["linear.weight"].shape == (3, 2 * 5)
     assert loaded.n_features_in_ == 15 * 3 * 3
 
 
@@ -238,6 +245,16 @@ def test_mfcc_are_as_many_as_asked_for(run, tones, tmp_path):
         ("--learning-rate", 0, "learning_rate"),
         ("--weight-decay", -1, "weight_decay"),
         ("--label-smoothing", 1, "label_smoothing"),
+        ("--pooling", "median", r"pooling is one of mean, max, std, .*, not 'median'"),
+        ("--pooling", "mean+mean", r"several joined by \+.*, not 'mean\+mean'"),
+        ("--ema-decay", 1, "ema_decay"),
+        ("--mixup", -0.1, "mixup"),
+        ("--time-masks", -1, "time_masks"),
+        ("--time-mask", 1, r"time_mask is a number in \[0, 1\)"),
+        ("--feature-masks", -2, "feature_masks"),
+        ("--feature-mask", 1.5, r"feature_mask is a number in \[0, 1\)"),
+        ("--checkpoint-seconds", -1, "checkpoint_seconds is a number from 0 on"),
+        ("--checkpoint-seconds", "nan", "checkpoint_seconds"),
         ("--validation-fraction", 1, "validation_fraction"),
         ("--test-fraction", 1, "test fraction"),
         ("--seed", -1, "seed|random_state"),
@@ -268,7 +285,7 @@ def test_a_value_out_of_range_ends_in_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("option", [["--n-mels", "4.5"], ["--pooling", "median"], ["--no-such-option"]])
+@pytest.mark.parametrize("option", [["--n-mels", "4.5"], ["--sampling", "some"], ["--no-such-option"]])
 def test_arguments_that_cannot_be_read_have_exit_status_2(capsys, tones, option):
     with pytest.raises(SystemExit) as end:
         main(["train", str(tones), *option])

@@ -5,7 +5,7 @@ import pytest
 
 from lstm_scratch.batches import pad
 from lstm_scratch.errors import SettingError
-from lstm_scratch.layers.pooling import POOLINGS
+from lstm_scratch.layers.pooling import EACH, POOLINGS
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
 from lstm_scratch.params import under
@@ -36,7 +36,9 @@ def test_every_gradient_is_the_derivative_of_the_loss(engine, pooling, shape):
     params, x = network.init(rng, np.float64), rng.normal(size=(T, B, I))
     for array in params.values():
         array += rng.normal(size=array.shape)  # gradients well above the rounding of the loss
-    dlogits = rng.normal(size=(B, K))
+    dlogits = rng.normal(size=(T, B, K) if pooling == EACH else (B, K))
+    if pooling == EACH:  # after the end of a row, logits are the bias alone
+        dlogits[np.arange(T)[:, None] >= LENGTHS] = 0
 
     def forward(arrays):
         return network.forward(arrays, arrays["x"], LENGTHS, np.random.default_rng(9))
@@ -63,7 +65,47 @@ def test_the_logits_of_a_clip_do_not_depend_on_its_batch(engine, pooling, shape)
     together, _ = network.forward(params, *pad(clips))
     for b, clip in enumerate(clips):
         alone, _ = network.forward(params, *pad([clip]))
-        np.testing.assert_allclose(together[b], alone[0], rtol=1e-13, atol=1e-15)
+        if pooling == EACH:
+            assert alone.shape == (len(clip), 1, K)
+            np.testing.assert_allclose(together[: len(clip), b], alone[:, 0], rtol=1e-13, atol=1e-15)
+        else:
+            np.testing.assert_allclose(together[b], alone[0], rtol=1e-13, atol=1e-15)
+
+
+@shapes
+def test_where_nothing_is_pooled_every_step_has_the_linear_layer_of_its_own_output(engine, shape):
+    rng = np.random.default_rng(6)
+    network = Network(LSTM(I, H, engine=engine, **shape), K, EACH)
+    params, x = network.init(rng, np.float64), rng.normal(size=(T, B, I))
+    params["linear.bias"] = rng.normal(size=K)
+    y = network.lstm.forward(under("lstm", params), x, lengths=LENGTHS)[0][0]
+    logits, _ = network.forward(params, x, LENGTHS)
+    for t in range(T):
+        for b in range(B):
+            expected = params["linear.weight"] @ y[t, b] + params["linear.bias"]
+            np.testing.assert_allclose(logits[t, b], expected, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("shape", [{}, {"bidirectional": True}], ids=["one direction", "two directions"])
+def test_what_stands_in_the_padding_has_no_influence(engine, pooling, shape):
+    """Neither on the logits of what is valid, nor on a gradient."""
+    rng = np.random.default_rng(7)
+    network = Network(LSTM(I, H, num_layers=2, engine=engine, **shape), K, pooling)
+    params, x = network.init(rng, np.float64), rng.normal(size=(T, B, I))
+    padding = np.arange(T)[:, None] >= LENGTHS
+    other = np.where(padding[:, :, None], 100 * rng.normal(size=x.shape), x)
+    dlogits = rng.normal(size=(T, B, K) if pooling == EACH else (B, K))
+    if pooling == EACH:
+        dlogits[padding] = 0
+    results = []
+    for given in (x, other):
+        logits, cache = network.forward(params, given, LENGTHS)
+        dx, grads = network.backward(params, cache, dlogits)
+        results.append(grads | {"dx": dx, "logits": logits[~padding] if pooling == EACH else logits})
+    for name, array in results[0].items():
+        np.testing.assert_array_equal(array, results[1][name], err_msg=name)
+    np.testing.assert_array_equal(results[0]["dx"][padding], 0)
 
 
 def test_parameters_are_named_by_part_and_drawn_in_the_wanted_dtype():
@@ -107,6 +149,8 @@ def test_the_network_takes_what_the_stack_puts_out():
         params = Network(LSTM(I, 6, **shape), K, "attention").init(rng)
         assert params["linear.weight"].shape == (K, width)
         assert params["pooling.query"].shape == (width,)
+    params = Network(LSTM(I, 6, bidirectional=True), K, "std+attention+last").init(rng)
+    assert (params["linear.weight"].shape, params["pooling.query"].shape) == ((K, 3 * 12), (12,))
 
 
 def test_a_stack_of_another_layout_is_refused():
@@ -116,7 +160,8 @@ def test_a_stack_of_another_layout_is_refused():
 
 
 def test_unknown_pooling_and_impossible_dropout_are_refused():
-    with pytest.raises(SettingError, match="mean, max, last, attention"):
-        Network(LSTM(I, H), K, "median")
+    for wrong in ("median", "mean+median", "mean+mean", "mean+none", "mean+", "", None):
+        with pytest.raises(SettingError, match=r"mean, max, std, last, attention, several joined by \+"):
+            Network(LSTM(I, H), K, wrong)
     with pytest.raises(SettingError, match="dropout"):
         Network(LSTM(I, H), K, dropout=-0.1)

@@ -1,0 +1,68 @@
+"""A log that programs read: a JSON object for each epoch, one a line."""
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+from lstm_scratch.training import Epoch
+
+
+class EpochLog:
+    """Appends to a file, and writes no epoch of a training twice, however often that is resumed.
+
+    A training that is resumed repeats the epochs since its checkpoint to the bit. So a line that is there
+    already is known by its text.
+
+    Parameters
+    ----------
+    path : path
+        The file; what is in it stays. It is made, and folders above it, if it is not there.
+    resumed : bool
+        Whether the file may have lines of the training that is logged.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read or written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], resumed: bool) -> None:
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        there = self._path.read_bytes() if self._path.exists() else b""
+        self._lines = set(there.split(b"\n")[:-1]) if resumed else set()
+        cut = there.rpartition(b"\n")[2]  # by a full disk, perhaps
+        if cut:
+            with self._path.open("r+b") as file:
+                if resumed and cut.startswith(b'{"epoch":'):
+                    file.truncate(len(there) - len(cut))  # it comes again
+                else:
+                    file.seek(0, os.SEEK_END)
+                    file.write(b"\n")
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Write a line, and leave nothing of it in a buffer.
+
+        Parameters
+        ----------
+        epoch : Epoch
+            What it brought. A figure that is no finite number is null.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        figures = dataclasses.asdict(epoch)
+        finite = {k: v if v is not None and math.isfinite(v) else None for k, v in figures.items()}
+        line = json.dumps(finite).encode()
+        if line in self._lines:
+            return
+        try:
+            with self._path.open("ab") as file:
+                file.write(line + b"\n")
+        except OSError as error:
+            reason = f"cannot write the log ({error.strerror}); mend that and resume"
+            raise OSError(error.errno, reason, str(self._path)) from None
