@@ -342,7 +342,11 @@ class AudioClassifier(SequenceClassifier):
 
 @one_blas_thread()
 def extract_features(
-    recordings: Sequence[Any], features: FeatureSettings, sample_rate: int, verbose: bool = False
+    recordings: Sequence[Any],
+    features: FeatureSettings,
+    sample_rate: int,
+    verbose: bool = False,
+    heard: Callable[[str, np.ndarray, int], None] = lambda name, samples, native_rate: None,
 ) -> Extraction:
     """Turn recordings into features, and note those that cannot be used.
 
@@ -356,6 +360,8 @@ def extract_features(
         Rate in Hz at which sound is analysed.
     verbose : bool, default False
         Show progress on stderr.
+    heard : callable, optional
+        Takes the name, the samples (N,) and the rate in Hz of every good file, as it was recorded.
 
     Returns
     -------
@@ -366,7 +372,7 @@ def extract_features(
     with progress_bar(len(recordings), "features", "clips", verbose) as bar:
         for n, recording in enumerate(recordings):
             try:
-                name, samples = _samples(recording, n, features, sample_rate)
+                name, samples = _samples(recording, n, features, sample_rate, heard)
             except AudioError as error:
                 result.bad.append(error)
             else:
@@ -416,7 +422,13 @@ def _as_list(X: Sequence[Any]) -> list[Any]:
     return list(X)
 
 
-def _samples(recording: Any, n: int, features: FeatureSettings, sample_rate: int) -> tuple[str, np.ndarray]:
+def _samples(
+    recording: Any,
+    n: int,
+    features: FeatureSettings,
+    sample_rate: int,
+    heard: Callable[[str, np.ndarray, int], None],
+) -> tuple[str, np.ndarray]:
     """Name and mono samples at `sample_rate` of one recording; features as they are."""
     if not isinstance(recording, str | os.PathLike):
         try:
@@ -435,4 +447,5 @@ def _samples(recording: Any, n: int, features: FeatureSettings, sample_rate: int
             f"the features reach {highest:g} Hz; use a recording at {2 * highest:g} Hz or more, or train "
             f"with a sample rate of {native} Hz"
         )
+    heard(str(recording), samples, native)
     return str(recording), resample(samples, native, sample_rate)

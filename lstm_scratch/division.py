@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from lstm_scratch.corpus import ALONE, Corpus
+from lstm_scratch.corpus import ALONE, Corpus, Part
 from lstm_scratch.errors import DataError
 from lstm_scratch.splits import hold_out
 
@@ -25,6 +25,19 @@ class Division:
     test: np.ndarray  # empty: there is no test
     groups_disjoint: bool  # nobody who is tested was heard in training
     test_fold: str | None = None  # which of the corpus's folds the test is
+
+    def parts(self) -> list[Part]:
+        """Tell of each clip which purpose it serves.
+
+        Returns
+        -------
+        list of {"training", "validation", "test"}
+            In the corpus's order.
+        """
+        part_of: dict[int, Part] = {}
+        for part, indices in zip(get_args(Part), (self.training, self.validation, self.test), strict=True):
+            part_of |= dict.fromkeys(indices.tolist(), part)
+        return [part_of[n] for n in sorted(part_of)]
 
 
 def divide(

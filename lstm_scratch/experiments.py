@@ -22,6 +22,7 @@ from lstm_scratch.corpus import MANIFEST_NAME, Corpus
 from lstm_scratch.division import Division, Say, TestedPart, divide, divisions, evaluated_part
 from lstm_scratch.engines import warm_up
 from lstm_scratch.errors import DataError, UserError
+from lstm_scratch.inspection import Inspector
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
 from lstm_scratch.processes import in_processes
 from lstm_scratch.results import Predictions, figures
@@ -73,7 +74,8 @@ def train(
     -------
     dict
         ``accuracy``, ``uar`` and ``confusion`` of the test part (None without one), ``n`` its clips,
-        ``seconds`` in all, ``parameters``, ``classes`` with counts per class and part, and more.
+        ``seconds`` in all, ``parameters``, ``classes`` with counts per class and part, ``corpus``, a
+        `Report` of it as a dict, and more.
 
     Raises
     ------
@@ -90,10 +92,15 @@ def train(
         rate = common_sample_rate([corpus.paths[n] for n in heard])
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
-    features = _features(corpus, classifier, rate, skip_bad, say)
+    inspector = Inspector()
+    features = _features(corpus, classifier, rate, skip_bad, say, inspector)
+    report = inspector.report(corpus, division.parts(), rate)
+    for line in report.lines():
+        say(line)
     how: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds}
     how |= {"resume": resume, "on_epoch": on_epoch}
     result, _ = _train_and_test(corpus, classifier, division, features, say, **how)
+    result["corpus"] = report.to_dict()
     result["seconds"] = time.perf_counter() - start
     classifier.card_ |= {
         "data": Path(corpus.name).name,
@@ -418,10 +425,16 @@ def _numba_version() -> str | None:
 
 
 def _features(
-    corpus: Corpus, classifier: AudioClassifier, sample_rate: int, skip_bad: bool, say: Say
+    corpus: Corpus,
+    classifier: AudioClassifier,
+    sample_rate: int,
+    skip_bad: bool,
+    say: Say,
+    inspector: Inspector | None = None,
 ) -> dict[int, np.ndarray]:
-    """Features of every good recording, by its index."""
-    extraction = extract_features(corpus.paths, classifier.features, sample_rate, classifier.verbose)
+    """Features of every good recording, by its index; an inspector hears them all, and tells of silence."""
+    heard = {} if inspector is None else {"heard": inspector.add}
+    extraction = extract_features(corpus.paths, classifier.features, sample_rate, classifier.verbose, **heard)
     for error in extraction.bad:
         say(f"{'left out' if skip_bad else 'bad'}: {error}")
     if extraction.bad and not skip_bad:
@@ -429,7 +442,7 @@ def _features(
         raise DataError(f"{extraction.bad[0]}{others}; or leave bad recordings out with --skip-bad")
     if not extraction.features:
         raise DataError(f"{corpus.name}: none of its {len(corpus)} recordings can be used")
-    for name in extraction.silent:
+    for name in extraction.silent if inspector is None else ():
         say(f"warning: {name}: silent, all samples are zero")
     return dict(zip(extraction.kept, extraction.features, strict=True))
 

@@ -62,7 +62,7 @@ FLOORS = {
         {"network"},
         {"training"},
         {"checkpoint", "epoch_log"},
-        {"classifier", "plots", "synthesis", "division"},
+        {"classifier", "plots", "synthesis", "division", "inspection"},
         {"audio"},
         {"results"},
         {"experiments", "analysis", "stream"},

@@ -211,17 +211,24 @@ def test_a_silent_clip_is_labelled_with_a_warning_in_one_line(model, tmp_path):
 
 
 def test_odd_clips_are_trained_on_and_tested(run, tones, tmp_path, write_tone):
-    """Stereo, 96 kHz, 10 ms, silent: each in training and test, with a warning of the silence alone."""
+    """Stereo, 96 kHz, 10 ms, silent: each in training and test, and each is told of."""
     data = tmp_path / "data"
     shutil.copytree(tones, data)
-    write_tone(data / "rising" / "stereo.wav", "rising", channels=2)
-    write_tone(data / "rising" / "high.wav", "rising", rate=96_000)
-    write_tone(data / "rising" / "short.wav", "rising", seconds=0.01)
+    write_tone(data / "rising" / "stereo.wav", "rising", 8, channels=2)
+    write_tone(data / "rising" / "high.wav", "rising", 9, rate=96_000)
+    write_tone(data / "rising" / "short.wav", "rising", 10, seconds=0.01)
     sound(data / "steady" / "silent.wav", np.zeros(2000))
     outcome = run("train", data, "-o", tmp_path / "m", "--json")
     assert outcome.status == 0
     warnings = [line for line in outcome.err.splitlines() if "warning" in line]
-    assert warnings == [f"warning: {data / 'steady' / 'silent.wav'}: silent, all samples are zero"]
+    assert [line for line in warnings if "nearly the same" not in line] == [  # sweeps are pieces of one sweep
+        f"warning: 1 clip is silent, all samples are zero: {data / 'steady' / 'silent.wav'}; record again or "
+        "remove",
+        "warning: sample rates are mixed (27 clips at 8000 Hz, 1 clip at 96000 Hz); 8000 Hz is used for all, "
+        "and what higher rates hold beyond is lost: to keep it, leave the low ones out",
+        f"warning: 1 clip is far from the median duration of 0.25 s: {data / 'rising' / 'short.wav'} "
+        "(0.01 s); make sure that each holds one thing, whole",
+    ]
     result = json.loads(outcome.out)
     assert sum(c["training"] + c["validation"] + c["test"] for c in result["classes"].values()) == 28
     result = json.loads(run("evaluate", tmp_path / "m", data, "--json").out)

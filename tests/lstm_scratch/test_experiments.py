@@ -335,7 +335,7 @@ def test_a_silent_recording_is_used_with_a_warning(tmp_path, tone_corpus, tiny):
     lines = []
     corpus = Corpus("c", [*tone_corpus.paths, silent], [*tone_corpus.labels, "steady"])
     result = train(corpus, tiny(epochs=1), test_fraction=0, say=lines.append)
-    assert f"warning: {silent}: silent, all samples are zero" in lines
+    assert f"warning: 1 clip is silent, all samples are zero: {silent}; record again or remove" in lines
     assert sum(c["training"] + c["validation"] for c in result["classes"].values()) == 25
 
 
