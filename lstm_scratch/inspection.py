@@ -41,6 +41,7 @@ LISTENED_S = 30  # of a long recording, from its beginning
 NEIGHBOURS = 4  # that are compared with a clip
 ALIKE_DB = 3.0  # root mean square over the bands
 SAME = 0.95  # correlation of waveforms; two takes of a spoken digit reach 0.92
+HARDLY = 0.25  # between the samples, and where they overlap by half, copies still correlate by more
 FINER = 4  # steps per sample in which a shift is looked for
 
 PARTS = get_args(Part)
@@ -310,8 +311,12 @@ def _likeness(one: np.ndarray, other: np.ndarray) -> float:
 
     n = next_fast_len(len(one) + len(other), real=True)
     spectra = [rfft(wave.astype(np.float32), n) for wave in (one, other)]
+    product = spectra[0] * spectra[1].conj()
+    whole = np.sqrt(np.prod([np.sum(np.square(wave, dtype=np.float64)) for wave in (one, other)]))
+    if np.abs(irfft(product, n)).max() < HARDLY * whole:
+        return 0.0
     # Between the samples too: half a sample's shift is much of a period of what is high.
-    finer = np.abs(irfft(spectra[0] * spectra[1].conj(), FINER * n)) * FINER
+    finer = np.abs(irfft(product, FINER * n)) * FINER
     products = np.roll(finer, FINER // 2).reshape(n, FINER).max(axis=1)
     energies = [np.concatenate([[0], np.cumsum(wave.astype(np.float64) ** 2)]) for wave in (one, other)]
     shifts = np.arange(1 - len(other), len(one))
