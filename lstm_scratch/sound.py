@@ -3,6 +3,8 @@
 `features` is a plain name: a file `features.py` next to a user's script would be imported instead.
 """
 
+from pathlib import Path
+
 import features
 
 if not hasattr(features, "FeatureSettings"):
@@ -38,8 +40,11 @@ from features.framing import frame_seconds
 from features.mel import band_centres
 from features.settings import setting_from_text
 
+FEATURES_FOLDER = Path(features.__file__).parent
+
 __all__ = [
     "AUDIO_SUFFIXES",
+    "FEATURES_FOLDER",
     "PRESETS",
     "AudioError",
     "Augmentation",

@@ -64,7 +64,7 @@ FLOORS = {
         {"checkpoint", "epoch_log"},
         {"classifier", "plots", "synthesis", "division", "inspection"},
         {"audio"},
-        {"results"},
+        {"feature_store", "results"},
         {"experiments", "analysis", "stream"},
         {"activity", "demo"},
         {"listening", "recipe"},
