@@ -42,7 +42,7 @@ DRAWN = 7  # warps, and tempos, of which one is drawn
 class Extraction(NamedTuple):
     """Features of many recordings, and what was amiss with some of them."""
 
-    features: list[np.ndarray]  # (T, F) each, of the good ones
+    features: list[np.ndarray]  # (T, F) each, of the good ones; or their samples (N,)
     kept: list[int]  # which ones these are
     bad: list[AudioError]  # why the others are left out
     silent: list[str]  # names of good ones that hold nothing but zeros
@@ -93,7 +93,6 @@ class AudioClassifier(SequenceClassifier):
         groups: Sequence[Hashable] | None = None,
         validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None = None,
         *,
-        sounds: Sequence[np.ndarray] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_seconds: float = 10.0,
         resume: bool = False,
@@ -111,8 +110,6 @@ class AudioClassifier(SequenceClassifier):
             Who or what was recorded in each: the validation part then takes whole groups.
         validation_data : tuple (X, y), optional
             The validation part. By default it is taken from the training data.
-        sounds : sequence of array (N,), optional
-            The samples of X, at `sample_rate`: what is augmented, where X holds features.
         checkpoint : path, optional
             A file that is written while training goes on, as of `SequenceClassifier.fit`.
         checkpoint_seconds : float, default 10
@@ -152,14 +149,12 @@ class AudioClassifier(SequenceClassifier):
             rate = common_sample_rate(files)
         if validation_data is not None:
             validation_data = (self._extract(validation_data[0], rate), validation_data[1])
-        if self.hears and sounds is None:
-            X = sounds = [_samples(item, n, self.features, rate)[1] for n, item in enumerate(X)]
+        if self.hears:
+            X = [_samples(item, n, self.features, rate)[1] for n, item in enumerate(X)]
             if any(item.ndim == 2 for item in X):
-                raise DataError(
-                    "features cannot be augmented: give paths or samples, or `sounds` beside them"
-                )
+                raise DataError("features cannot be augmented: give paths or samples")
         data = self._extract(X, rate), y, groups, validation_data
-        redraw = None if sounds is None or not self.hears else self._redraw(sounds, rate)
+        redraw = self._redraw(X, rate) if self.hears else None
         fitted = copy.copy(self)._at(rate)  # what `self` learned before stays, until there is something new
         fitted._fit(*data, redraw, checkpoint, checkpoint_seconds, resume, on_epoch)
         self.__dict__.update(fitted.__dict__)
@@ -347,6 +342,7 @@ def extract_features(
     sample_rate: int,
     verbose: bool = False,
     heard: Callable[[str, np.ndarray, int], None] = lambda name, samples, native_rate: None,
+    keep_samples: bool = False,
 ) -> Extraction:
     """Turn recordings into features, and note those that cannot be used.
 
@@ -362,6 +358,8 @@ def extract_features(
         Show progress on stderr.
     heard : callable, optional
         Takes the name, the samples (N,) and the rate in Hz of every good file, as it was recorded.
+    keep_samples : bool, default False
+        Give the samples of those that have features, in the place of these: for who is to change them.
 
     Returns
     -------
@@ -376,12 +374,10 @@ def extract_features(
             except AudioError as error:
                 result.bad.append(error)
             else:
-                if samples.ndim == 2:
-                    result.features.append(samples)
-                else:
-                    result.features.append(features(samples, sample_rate))
-                    if not samples.any():
-                        result.silent.append(name)
+                found = samples if samples.ndim == 2 else features(samples, sample_rate)
+                result.features.append(samples if keep_samples else found)
+                if samples.ndim == 1 and not samples.any():
+                    result.silent.append(name)
                 result.kept.append(n)
             bar.update()
     return result
@@ -427,7 +423,7 @@ def _samples(
     n: int,
     features: FeatureSettings,
     sample_rate: int,
-    heard: Callable[[str, np.ndarray, int], None],
+    heard: Callable[[str, np.ndarray, int], None] = lambda name, samples, native_rate: None,
 ) -> tuple[str, np.ndarray]:
     """Name and mono samples at `sample_rate` of one recording; features as they are."""
     if not isinstance(recording, str | os.PathLike):

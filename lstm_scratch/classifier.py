@@ -621,6 +621,8 @@ def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> Sequenc
     """Refuse what the network cannot take; float32 arrays of one width. What is fetched stays where it is."""
     if isinstance(X, str | os.PathLike):
         raise DataError(f"{X}: a list is wanted here, also for one clip: [{str(X)!r}]")
+    if hasattr(X, "lengths") and not isinstance(X, Fetched):  # it knows them without fetching: a store
+        X = Fetched(X.__getitem__, [int(length) for length in X.lengths])
     sequences = []
     for n, sequence in enumerate(X):
         try:

@@ -332,11 +332,11 @@ class _Trainer:
 
 
 class _ArrayFile(NamedTuple):
-    """Arrays of one width, one after the other in a file."""
+    """Arrays of one width (samples: of none), one after the other in a file."""
 
     path: str
     dtype: str
-    width: int
+    width: tuple[int, ...]
     lengths: dict[int, int]
 
 
@@ -361,12 +361,12 @@ def _on_disk(features: dict[int, np.ndarray]) -> Iterator[_ArrayFile]:
                 folder,
             ) from None
         lengths = {n: len(array) for n, array in features.items()}
-        yield _ArrayFile(str(path), first.dtype.str, first.shape[1], lengths)
+        yield _ArrayFile(str(path), first.dtype.str, first.shape[1:], lengths)
 
 
 def _trainer(corpus: Corpus, classifier: AudioClassifier, stored: _ArrayFile) -> _Trainer:
     """Make what does the rounds, in a process that finds the features in a file."""
-    flat = np.asarray(np.memmap(stored.path, stored.dtype, "r")).reshape(-1, stored.width)
+    flat = np.asarray(np.memmap(stored.path, stored.dtype, "r")).reshape(-1, *stored.width)
     ends = np.cumsum(list(stored.lengths.values()))
     return _Trainer(corpus, classifier, dict(zip(stored.lengths, np.split(flat, ends[:-1]), strict=True)))
 
@@ -432,9 +432,14 @@ def _features(
     say: Say,
     inspector: Inspector | None = None,
 ) -> dict[int, np.ndarray]:
-    """Features of every good recording, by its index; an inspector hears them all, and tells of silence."""
-    heard = {} if inspector is None else {"heard": inspector.add}
-    extraction = extract_features(corpus.paths, classifier.features, sample_rate, classifier.verbose, **heard)
+    """Features, or samples that training changes, of every good recording, by its index.
+
+    An inspector hears them all, and tells of silence.
+    """
+    how: dict[str, Any] = {"keep_samples": classifier.hears}
+    if inspector is not None:
+        how["heard"] = inspector.add
+    extraction = extract_features(corpus.paths, classifier.features, sample_rate, classifier.verbose, **how)
     for error in extraction.bad:
         say(f"{'left out' if skip_bad else 'bad'}: {error}")
     if extraction.bad and not skip_bad:
