@@ -25,6 +25,7 @@ import soundfile
 from benchmarks.memory import CLEAR, MB, resident
 from benchmarks.timing import machine
 from lstm_scratch import SequenceClassifier
+from lstm_scratch.batches import Fetched
 from lstm_scratch.feature_store import open_store
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.sound import FeatureSettings
@@ -116,7 +117,8 @@ def train(folder: str, clips: int, epochs: int = 1) -> Row:
         classifier = SequenceClassifier(
             hidden_size=HIDDEN, batch_size=BATCH, epochs=epochs, validation_fraction=0, verbose=True
         )
-        loss = classifier.fit(store, labels).history_[-1]["training_loss"]
+        from_disk = Fetched(store.__getitem__, store.lengths.tolist())
+        loss = classifier.fit(from_disk, labels).history_[-1]["training_loss"]
     return {
         "clips": clips,
         "opening_s": opening_s,

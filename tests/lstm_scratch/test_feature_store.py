@@ -14,6 +14,7 @@ import soundfile
 
 from lstm_scratch import SequenceClassifier, feature_store
 from lstm_scratch.audio import extract_features
+from lstm_scratch.batches import Fetched
 from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.feature_store import RECORD, open_store, store_key
 from lstm_scratch.sound import AudioError, FeatureSettings
@@ -212,7 +213,10 @@ def test_a_classifier_learns_the_same_from_a_store(folder, clips):
     labels = [n % 2 for n in range(N)]
     from_disk, from_memory = (
         SequenceClassifier(hidden_size=3, epochs=2, batch_size=4).fit(X, labels)
-        for X in (store, extract_features(clips, SETTINGS, RATE).features)
+        for X in (
+            Fetched(store.__getitem__, store.lengths.tolist()),
+            extract_features(clips, SETTINGS, RATE).features,
+        )
     )
     for name, array in from_memory.params_.items():
         assert array.tobytes() == from_disk.params_[name].tobytes(), name
