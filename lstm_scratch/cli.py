@@ -44,12 +44,24 @@ from lstm_scratch.plots import (
     plot_training,
 )
 from lstm_scratch.processes import usable_cpus
+from lstm_scratch.recipe import (
+    DEFAULT,
+    build_classifier,
+    read_recipe,
+    recipe_names,
+    setting_of_text,
+    settings_of,
+    to_toml,
+)
 from lstm_scratch.results import interval_in_words, markdown_table, save_results, table_row
-from lstm_scratch.sound import PRESETS, FeatureError, FeatureSettings, setting_from_text, warm_up_features
+from lstm_scratch.sound import PRESETS, FeatureError, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
 DEFAULTS = AudioClassifier()
+SETTINGS = settings_of(DEFAULTS)
+SETTING = "setting."  # what options begin with that are settings
+WHOLE = {"sample_rate", "epochs", "patience"} | {k for k, v in SETTINGS.items() if type(v) is int}
 CHECKED = LSTM(4, 2)  # by `gradcheck`
 FOLDS = ("split", "fold", "speaker", "source", "group")
 
@@ -273,6 +285,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("files", metavar="FILE", nargs="+", type=Path)
     sub.add_argument("--top", type=_positive, default=3, metavar="N", help="show the N most probable labels")
 
+    sub = command("recipes", _recipes, "List the recipes, or all settings of one.")
+    sub.add_argument("name", metavar="NAME", nargs="?", help="a recipe, or a file that ends in .toml")
+
     sub = command("info", _info, "Tell what is in MODEL.")
     sub.add_argument("model", metavar="MODEL", type=Path)
 
@@ -387,96 +402,89 @@ def _add_lstm(sub: argparse.ArgumentParser) -> None:
 def _add_settings(sub: argparse.ArgumentParser) -> None:
     """Add what `train` and `cross-validate` share: features, network, training."""
     sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
-
-    group = sub.add_argument_group("features")
-    group.add_argument("--features", choices=("mfcc", "log-mel"), default="mfcc", help="kind of features")
-    group.add_argument(
-        "--sample-rate-hz",
-        type=int,
-        metavar="HZ",
+    sub.add_argument(
+        "--recipe",
+        metavar="NAME",
+        default=DEFAULT,
+        help=f"begin with the settings of {', '.join(recipe_names())}, or of a file that ends in .toml",
+    )
+    sub.add_argument("--fast", action="store_true", help="take the recipe's short cuts")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"change any setting, of those that `{PROGRAM} recipes {DEFAULT}` lists; may be repeated",
+    )
+    sub.add_argument("--engine", choices=ENGINES, default=DEFAULTS.engine, help="who computes the LSTM")
+    group = sub.add_argument_group("some settings, in place of the recipe's (in brackets: without a recipe)")
+    normalisations = ("none", "mean", "mean-variance")
+    numbers = "of the beta distribution by which clips are mixed in training; 0: none"
+    _add_setting(group, "features", "kind", choices=("mfcc", "log-mel"), help="kind of features")
+    _add_setting(
+        group,
+        "sample-rate-hz",
+        "sample_rate",
         help="rate at which sound is analysed (default: the recordings' lowest, at most 16000)",
     )
-    _add_numbers(
+    _add_setting(group, "frame-ms", help="length of a frame")
+    _add_setting(group, "hop-ms", help="from one frame to the next")
+    _add_setting(group, "n-mels", help="mel bands")
+    _add_setting(group, "n-mfcc", help="cepstral coefficients")
+    _add_setting(group, "f-min-hz", help="lower edge of the mel bands")
+    _add_setting(group, "f-max-hz", help="their upper edge (default: half the sample rate)")
+    _add_setting(group, "delta-order", help="append slopes (1) and curvatures (2)")
+    _add_setting(group, "stack-frames", "stack", help="frames per LSTM step")
+    _add_setting(group, "clip-normalisation", choices=normalisations, help="of every feature over each clip")
+    _add_setting(group, "hidden-size", help="hidden units per layer and direction")
+    _add_setting(group, "num-layers", help="LSTM layers")
+    _add_setting(group, "bidirectional", action=argparse.BooleanOptionalAction, help="read backwards too")
+    poolings = f"{', '.join(STATISTICS)}, or several joined by +"
+    _add_setting(group, "pooling", metavar="NAME+...", help=f"how the steps become one vector: {poolings}")
+    _add_setting(group, "dropout", help="probability of dropping a value in training")
+    _add_setting(group, "forget-bias", help="of the forget gates, before training")
+    _add_setting(
+        group, "epochs", help="times through the data (default: what makes 1000 updates, at least 8)"
+    )
+    _add_setting(group, "batch-size", help="clips per update")
+    _add_setting(group, "learning-rate", help="of AdamW, at its peak")
+    _add_setting(group, "schedule", choices=("one-cycle", "constant"), help="of the learning rate")
+    _add_setting(group, "weight-decay", help="of AdamW")
+    _add_setting(group, "label-smoothing", help="part of a label spread over all classes")
+    _add_setting(group, "ema-decay", help="of a running mean of the weights, which is kept; 0: none")
+    _add_setting(group, "mixup", help=numbers)
+    _add_setting(group, "time-masks", help="stretches of time that are hidden in training")
+    _add_setting(group, "time-mask", help="part of the clip that each hides at most")
+    _add_setting(group, "feature-masks", help="bands of neighbouring features that are hidden in training")
+    _add_setting(group, "feature-mask", help="part of the features that each hides at most")
+    _add_setting(
         group,
-        DEFAULTS.features,
-        ("frame-ms", float, "length of a frame"),
-        ("hop-ms", float, "from one frame to the next"),
-        ("n-mels", int, "mel bands"),
-        ("n-mfcc", int, "cepstral coefficients"),
-        ("f-min-hz", float, "lower edge of the mel bands"),
-        ("f-max-hz", float, "their upper edge (default: half the sample rate)"),
-        ("delta-order", int, "append slopes (1) and curvatures (2)"),
+        "sampling",
+        choices=("shuffled", "balanced"),
+        help="each clip once, or every class equally often",
     )
-    group.add_argument(
-        "--stack-frames", type=int, default=DEFAULTS.features.stack, metavar="N", help="frames per LSTM step"
+    _add_setting(group, "class-weight", choices=("none", "balanced"), help="weight of each class in the loss")
+    _add_setting(
+        group, "validation-fraction", help="part of the training clips by which the best epoch is chosen"
     )
-    group.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting of the features"
-    )
-    group.add_argument(
-        "--clip-normalisation",
-        choices=("none", "mean", "mean-variance"),
-        default=DEFAULTS.features.clip_normalisation,
-        help="of every feature over each clip",
-    )
-
-    group = sub.add_argument_group("network and training")
-    _add_numbers(
+    _add_setting(
         group,
-        DEFAULTS,
-        ("hidden-size", int, "hidden units per layer and direction"),
-        ("num-layers", int, "LSTM layers"),
-        ("dropout", float, "probability of dropping a value in training"),
-        ("forget-bias", float, "of the forget gates, before training"),
-        ("epochs", int, "times through the data (default: what makes 1000 updates, at least 8)"),
-        ("batch-size", int, "clips per update"),
-        ("learning-rate", float, "of AdamW, at its peak"),
-        ("weight-decay", float, "of AdamW"),
-        ("label-smoothing", float, "part of a label spread over all classes"),
-        ("ema-decay", float, "of a running mean of the weights over the updates, which is kept; 0: none"),
-        ("mixup", float, "of the beta distribution by which clips are mixed in training; 0: none"),
-        ("time-masks", int, "stretches of time that are hidden in training"),
-        ("time-mask", float, "part of the clip that each hides at most"),
-        ("feature-masks", int, "bands of neighbouring features that are hidden in training"),
-        ("feature-mask", float, "part of the features that each hides at most"),
-        ("validation-fraction", float, "part of the training clips by which the best epoch is chosen"),
-    )
-    group.add_argument(
-        "--patience-epochs",
-        type=int,
-        metavar="N",
+        "patience-epochs",
+        "patience",
         help="epochs without improvement after which it ends (default: a quarter of the epochs, at least 5)",
     )
-    group.add_argument(
-        "--engine", choices=ENGINES, default=DEFAULTS.engine, help="who computes the LSTM: numba is faster"
-    )
-    group.add_argument(
-        "--bidirectional", action=argparse.BooleanOptionalAction, default=True, help="read backwards too"
-    )
-    group.add_argument(
-        "--pooling",
-        default=DEFAULTS.pooling,
-        metavar="NAME+...",
-        help=f"how the steps become one vector: {', '.join(STATISTICS)}, or several joined by +",
-    )
-    group.add_argument(
-        "--schedule",
-        choices=("one-cycle", "constant"),
-        default=DEFAULTS.schedule,
-        help="of the learning rate",
-    )
-    group.add_argument(
-        "--sampling",
-        choices=("shuffled", "balanced"),
-        default=DEFAULTS.sampling,
-        help="each clip once in an epoch, or every class equally often",
-    )
-    group.add_argument(
-        "--class-weight",
-        choices=("none", "balanced"),
-        default="none",
-        help="weight of each class in the loss",
-    )
+
+
+def _add_setting(group: argparse._ArgumentGroup, option: str, name: str = "", **how: Any) -> None:
+    """Add an option for a setting of a recipe, which is there only if it is given."""
+    name = name or option.replace("-", "_")
+    default, about = SETTINGS[name], how.pop("help")
+    if "(default:" not in about:
+        about += f" (default: {default if default is not None else 'none'})"
+    if "choices" not in how and "action" not in how:
+        kind = int if name in WHOLE else float if isinstance(default, float) or name == "f_max_hz" else str
+        how = {"type": kind, "metavar": "N"} | how
+    group.add_argument(f"--{option}", dest=SETTING + name, default=argparse.SUPPRESS, help=about, **how)
 
 
 def _add_numbers(
@@ -502,21 +510,16 @@ def _lstm(options: argparse.Namespace) -> LSTM:
 
 
 def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
-    """Make an untrained classifier from the options of `_add_settings`."""
-    given = vars(options)
-    names = {field.name for field in dataclasses.fields(FeatureSettings)}
-    of_features = {k: v for k, v in given.items() if k in names}
-    features = FeatureSettings(kind=options.features, stack=options.stack_frames, **of_features)
-    features = features.change(**dict(map(setting_from_text, options.set)))
-    renamed = {
-        "features": features,
-        "sample_rate": options.sample_rate_hz,
-        "class_weight": None if options.class_weight == "none" else options.class_weight,
-        "patience": options.patience_epochs,
-        "random_state": seed,
-        "verbose": not vars(options).get("quiet"),
-    }
-    return AudioClassifier(**{k: v for k, v in given.items() if k in DEFAULTS.get_params()} | renamed)
+    """Make an untrained classifier: the recipe, the options of `_add_settings`, and what is set by name."""
+    settings = read_recipe(options.recipe).choose(options.fast)
+    for key, value in vars(options).items():
+        if key.startswith(SETTING):
+            settings[key.removeprefix(SETTING)] = value
+    settings |= map(setting_of_text, options.set)
+    if settings.get("class_weight") == "none":
+        settings["class_weight"] = None
+    verbose = not vars(options).get("quiet")
+    return build_classifier(settings, random_state=seed, engine=options.engine, verbose=verbose)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -654,6 +657,17 @@ def _predict(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"predictions": predictions}))
     return int(any("error" in prediction for prediction in predictions))
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    if options.name is None:
+        about = {name: read_recipe(name).about for name in recipe_names()}
+        _print(options, about, lambda: print(*(f"{k:<16} {v}" for k, v in about.items()), sep="\n"))
+        return
+    recipe = read_recipe(options.name)
+    settings = settings_of(build_classifier(recipe.settings))
+    text = to_toml(settings, recipe.about, recipe.short_cuts)
+    _print(options, settings, lambda: print(text, end=""))
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.errors import SettingError
-from lstm_scratch.sound import Augmentation, FeatureSettings, setting_from_text
+from lstm_scratch.sound import OPTIONAL_FEATURES, Augmentation, FeatureSettings, setting_from_text
 from lstm_scratch.variants import Variant
 
 FOLDER = Path(__file__).parent / "recipes"
 DEFAULT = "default"
 ABOUT = "about"  # what a recipe says of itself
+FAST = "fast"  # the table of its short cuts
 
 
 def _names(of: type, *without: str) -> tuple[str, ...]:
@@ -61,6 +62,31 @@ class Recipe(NamedTuple):
     name: str
     about: str
     settings: dict[str, Any]  # what differs from the defaults
+    short_cuts: dict[str, Any]  # what differs from these, where time counts
+
+    def choose(self, fast: bool) -> dict[str, Any]:
+        """List the settings that are meant.
+
+        Parameters
+        ----------
+        fast : bool
+            Whether time counts.
+
+        Returns
+        -------
+        dict
+            A copy, which may be changed.
+
+        Raises
+        ------
+        SettingError
+            If the recipe knows no short cuts.
+        """
+        if fast and not self.short_cuts:
+            raise SettingError(
+                f"the recipe {self.name} has no short cuts (no table [{FAST}]); leave --fast out"
+            )
+        return self.settings | (self.short_cuts if fast else {})
 
 
 def recipe_names() -> list[str]:
@@ -103,6 +129,9 @@ def read_recipe(name: str) -> Recipe:
         raise SettingError(f"{path}: no TOML file ({error}); mend it there") from None
     about = str(tables.pop(ABOUT, ""))
     settings: dict[str, Any] = {}
+    short_cuts = tables.pop(FAST, {})
+    for key in short_cuts:
+        _table_of(key, f"{path}, [{FAST}]")
     for table, values in tables.items():
         if table not in TABLES or not isinstance(values, dict):
             raise SettingError(f"{path}: {table}: settings stand in the tables {', '.join(TABLES)}")
@@ -111,7 +140,7 @@ def read_recipe(name: str) -> Recipe:
             if _table_of(key, where) != table:
                 raise SettingError(f"{where}: {key} stands in [{_TABLE_OF[key]}]; move it there")
             settings[key] = _read(key, value)
-    return Recipe(path.stem, about, settings)
+    return Recipe(path.stem, about, settings, {key: _read(key, value) for key, value in short_cuts.items()})
 
 
 def setting_of_text(text: str) -> tuple[str, Any]:
@@ -205,7 +234,7 @@ def settings_of(classifier: AudioClassifier) -> dict[str, Any]:
     }
 
 
-def to_toml(settings: Mapping[str, Any], about: str = "") -> str:
+def to_toml(settings: Mapping[str, Any], about: str = "", short_cuts: Mapping[str, Any] | None = None) -> str:
     """Write settings as a recipe.
 
     Parameters
@@ -214,6 +243,8 @@ def to_toml(settings: Mapping[str, Any], about: str = "") -> str:
         Values by name.
     about : str, optional
         What the recipe says of itself.
+    short_cuts : mapping, optional
+        What differs where time counts.
 
     Returns
     -------
@@ -225,6 +256,8 @@ def to_toml(settings: Mapping[str, Any], about: str = "") -> str:
         there = [name for name in names if name in settings]
         if there:
             lines += ["", f"[{table}]", *(f"{name} = {_toml(settings[name])}" for name in there)]
+    if short_cuts:
+        lines += ["", f"[{FAST}]", *(f"{name} = {_toml(value)}" for name, value in short_cuts.items())]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -254,6 +287,6 @@ def _table_of(name: str, where: str) -> str:
 
 def _read(name: str, value: Any) -> Any:
     """Read what TOML cannot say: nothing, and pairs that do not change."""
-    if value == "none" and name in _OPTIONAL:
+    if value == "none" and name in (*_OPTIONAL, *OPTIONAL_FEATURES):
         return None
     return tuple(value) if isinstance(value, list) else value

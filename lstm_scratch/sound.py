@@ -38,6 +38,7 @@ from features.augmentation import augmentation_to_dict
 from features.extraction import warm_up as warm_up_features
 from features.framing import frame_seconds
 from features.mel import band_centres
+from features.settings import OPTIONAL as OPTIONAL_FEATURES
 from features.settings import setting_from_text
 
 FEATURES_FOLDER = Path(features.__file__).parent
@@ -45,6 +46,7 @@ FEATURES_FOLDER = Path(features.__file__).parent
 __all__ = [
     "AUDIO_SUFFIXES",
     "FEATURES_FOLDER",
+    "OPTIONAL_FEATURES",
     "PRESETS",
     "AudioError",
     "Augmentation",
