@@ -605,6 +605,7 @@ def _cross_validate(options: argparse.Namespace) -> None:
         skip_bad=options.skip_bad,
         say=say,
     )
+    outcome["recipe"] = options.recipe
     if options.output is not None:
         save_results(options.output, outcome)
 

@@ -25,6 +25,7 @@ from lstm_scratch.errors import DataError, UserError
 from lstm_scratch.inspection import Inspector
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
 from lstm_scratch.processes import in_processes
+from lstm_scratch.recipe import settings_of
 from lstm_scratch.results import Predictions, figures
 from lstm_scratch.training import Epoch
 from lstm_scratch.version import __version__
@@ -401,14 +402,12 @@ def _outcome(corpus: Corpus, folds: list[str], seeds: Sequence[int], rounds: lis
 
 
 def _plain_settings(classifier: AudioClassifier) -> dict[str, Any]:
-    """List settings as JSON can hold them; of those of the features, what differs from theirs by default."""
-    settings = classifier.get_params()
-    for name in ("random_state", "verbose"):  # of each round, and without effect
-        del settings[name]
+    """List settings as JSON can hold them."""
+    settings = settings_of(classifier) | {"engine": classifier.engine}
     if isinstance(weights := settings["class_weight"], Mapping):
         settings["class_weight"] = {str(label): float(weight) for label, weight in weights.items()}
-    settings["features"] = classifier.features.differing()
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
 def _name(corpus: Corpus) -> str:

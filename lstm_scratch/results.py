@@ -15,7 +15,7 @@ import numpy as np
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.errors import DataError
 from lstm_scratch.files import atomic_write
-from lstm_scratch.sound import FeatureSettings, settings_to_dict
+from lstm_scratch.recipe import DEFAULT, build_classifier, read_recipe, recipe_names, settings_of
 
 KIND = "lstm-scratch cross-validation"
 FORMAT_VERSION = 1
@@ -242,7 +242,7 @@ def table_row(path: str | os.PathLike[str], without: Sequence[str] = ()) -> dict
     Returns
     -------
     dict
-        ``file``, ``data``, ``folds``, ``part``, ``changed`` (settings other than the defaults),
+        ``file``, ``data``, ``folds``, ``part``, ``recipe``, ``changed`` (settings other than its own),
         ``parameters``, ``seconds``, ``n_seeds``, ``resampled`` (what the interval is over), and all that
         `figures` gives.
 
@@ -256,7 +256,9 @@ def table_row(path: str | os.PathLike[str], without: Sequence[str] = ()) -> dict
         protocol, labels = found["protocol"], found["labels"]
         row = {name: found[name] for name in ("data", "parameters", "seconds", "resampled")}
         row |= {name: protocol[name] for name in ("folds", "part")}
-        row |= {"file": str(path), "n_seeds": len(found["seeds"]), "changed": changed(found["settings"])}
+        row |= {"file": str(path), "n_seeds": len(found["seeds"])}
+        row["recipe"] = found.get("recipe", DEFAULT)
+        row["changed"] = changed(found["settings"], row["recipe"])
         if not without:
             return row | {name: found[name] for name in FIGURES}
         for label in without:
@@ -273,30 +275,26 @@ def table_row(path: str | os.PathLike[str], without: Sequence[str] = ()) -> dict
         ) from None
 
 
-def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Tell which settings of a classifier are not the defaults.
+def changed(settings: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any]:
+    """Tell which settings of a classifier are not those of a recipe, as it is today.
 
     Parameters
     ----------
     settings : mapping
-        Of an `AudioClassifier` by name, in plain values; ``features`` are those that differ from
-        ``FeatureSettings()``.
+        By name, in plain values.
+    recipe : str, optional
+        A recipe's name. By default that of nothing.
 
     Returns
     -------
     dict
-        Settings by name, those of the features among them.
+        Settings by name.
     """
-    defaults = AudioClassifier()
-    plain = settings_to_dict(FeatureSettings())
-    features = plain | dict(settings["features"])
-    mine = settings_to_dict(defaults.features)
+    known = recipe if recipe in recipe_names() else DEFAULT
+    usual = settings_of(build_classifier(read_recipe(known).settings)) | {"engine": AudioClassifier.engine}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
     nothing = object()
-    return {name: value for name, value in features.items() if value != mine.get(name, nothing)} | {
-        name: value
-        for name, value in settings.items()
-        if name != "features" and value != defaults.get_params().get(name, nothing)
-    }
+    return {name: value for name, value in settings.items() if value != plain.get(name, nothing)}
 
 
 def markdown_table(
@@ -323,7 +321,7 @@ def markdown_table(
     header = [
         "data",
         "folds",
-        "changed",
+        "recipe",
         "parameters",
         f"{shown} (95 % interval)",
         "spread over seeds",
@@ -338,7 +336,7 @@ def markdown_table(
             [
                 f"{row['data']} ({row['n']:,} clips)",
                 folds,
-                ", ".join(f"{name}={value}" for name, value in row["changed"].items()) or "defaults",
+                ", ".join([row["recipe"], *(f"{name}={value}" for name, value in row["changed"].items())]),
                 f"{row['parameters']:,}",
                 f"{100 * row[figure]:.2f} %" + (f" ({bounds})" if bounds else ""),
                 "" if spread is None else f"{100 * spread:.2f} ({row['n_seeds']} seeds)",

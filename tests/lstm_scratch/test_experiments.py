@@ -13,6 +13,7 @@ from lstm_scratch.corpus import ALONE, Corpus, read_corpus
 from lstm_scratch.division import divide
 from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.experiments import cross_validate, evaluate, train
+from lstm_scratch.recipe import settings_of
 from lstm_scratch.sound import AudioError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -653,8 +654,9 @@ def test_settings_and_versions_are_told_in_plain_values(tone_corpus, tiny):
     outcome = cross_validate(corpus, classifier, 2)
     settings = outcome["settings"]
     assert json.loads(json.dumps(outcome)) == outcome
-    assert settings.keys() == classifier.get_params().keys() - {"random_state", "verbose"}
-    assert settings["features"] == {"n_mels": 20, "n_mfcc": 8, "delta_order": 1, "stack": 2}
+    assert settings.keys() == settings_of(classifier).keys() | {"engine"}
+    of_features = {name: settings[name] for name in ("n_mels", "n_mfcc", "delta_order", "stack")}
+    assert of_features == {"n_mels": 20, "n_mfcc": 8, "delta_order": 1, "stack": 2}
     assert (settings["class_weight"], settings["learning_rate"]) == ({"rising": 2.0}, 0.5)
     assert settings["sample_rate"] is None, "as it was set; the folds tell what it came to"
     assert outcome["folds"][0]["sample_rate_hz"] == 8000

@@ -159,7 +159,8 @@ def outcome(clips):
         "resampled": "speaker",
         "clips": {name: array.tolist() for name, array in clips._asdict().items()},
         "protocol": {"folds": "fold", "part": "test", "processes": 2, "skip_bad": False},
-        "settings": {"features": {"delta_order": 2, "stack": 5}, "hidden_size": 48, "dropout": 0.25},
+        "settings": {"delta_order": 2, "stack": 5, "hidden_size": 48, "dropout": 0.25},
+        "recipe": "default",
         "data": "words",
         "parameters": 12_345,
         "seconds": 67.8,
@@ -178,7 +179,7 @@ def test_what_is_saved_is_read_again(saved, outcome):
 
 def test_a_row_tells_what_was_done_and_found(saved, outcome):
     row = table_row(saved)
-    assert row["changed"] == {"stack": 5, "dropout": 0.25}
+    assert (row["recipe"], row["changed"]) == ("default", {"stack": 5, "dropout": 0.25})
     assert (row["data"], row["folds"], row["part"], row["n_seeds"]) == ("words", "fold", "test", 4)
     for name in ("n", "n_groups", "accuracy", "uar_interval", "accuracy_sd", "uar_by_fold", "parameters"):
         assert row[name] == outcome[name]
@@ -203,29 +204,35 @@ def test_clips_of_some_classes_are_left_out_but_not_what_others_are_taken_for(sa
 
 def test_the_table_is_as_the_readme_shows_it():
     row = {"data": "fsdd", "n": 3000, "folds": "speaker", "part": "test", "changed": {}, "parameters": 79_690}
+    row["recipe"] = "digits"
     row |= {"accuracy": 0.824, "accuracy_sd": 0.0225, "accuracy_interval": [0.71, 0.915], "n_seeds": 3}
     row |= {"seconds": 211.6, "n_groups": 6, "resampled": "speaker"}
     row |= {"uar": 0.5, "uar_sd": None, "uar_interval": None}
     other = row | {"folds": 5, "part": "validation", "changed": {"hidden_size": 64, "a": "x|y"}}
     assert markdown_table([row, other]).splitlines() == [
-        "| data | folds | changed | parameters | accuracy (95 % interval) | spread over seeds | seconds |",
+        "| data | folds | recipe | parameters | accuracy (95 % interval) | spread over seeds | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        "| fsdd (3,000 clips) | speaker | defaults | 79,690 | 82.40 % (71.00 to 91.50 %, over 6 speakers) "
+        "| fsdd (3,000 clips) | speaker | digits | 79,690 | 82.40 % (71.00 to 91.50 %, over 6 speakers) "
         "| 2.25 (3 seeds) | 212 |",
-        "| fsdd (3,000 clips) | 5, validation part | hidden_size=64, a=x\\|y | 79,690 "
+        "| fsdd (3,000 clips) | 5, validation part | digits, hidden_size=64, a=x\\|y | 79,690 "
         "| 82.40 % (71.00 to 91.50 %, over 6 speakers) | 2.25 (3 seeds) | 212 |",
     ]
     table = markdown_table([row], "uar", ["silence", "unknown"]).splitlines()
     assert "| UAR without silence, unknown (95 % interval) |" in table[0]
-    assert table[2] == "| fsdd (3,000 clips) | speaker | defaults | 79,690 | 50.00 % |  | 212 |"
+    assert table[2] == "| fsdd (3,000 clips) | speaker | digits | 79,690 | 50.00 % |  | 212 |"
 
 
-def test_settings_are_compared_with_the_defaults_of_today():
-    defaults = {"features": {"delta_order": 2, "stack": 4}, "hidden_size": 48, "class_weight": None}
-    assert changed(defaults) == {}
-    assert changed({"features": {}, "hidden_size": 48}) == {"delta_order": 0, "stack": 1}
-    new = {"features": {"delta_order": 2, "stack": 4, "colour": "red"}, "sleep": 3, "epochs": 9}
-    assert changed(new) == {"colour": "red", "sleep": 3, "epochs": 9}
+def test_settings_are_compared_with_the_recipe_of_today():
+    assert changed({"delta_order": 2, "stack": 4, "hidden_size": 48, "class_weight": None}) == {}
+    assert changed({"delta_order": 0, "stack": 4, "vtln": [0.9, 1.1]}) == {
+        "delta_order": 0,
+        "vtln": [0.9, 1.1],
+    }
+    new = {"colour": "red", "sleep": 3, "epochs": 9}
+    assert changed(new) == new
+    digits = {"hidden_size": 36, "vtln": [0.85, 1.18], "top_db": None}
+    assert changed(digits, "digits") == {}
+    assert changed(digits) == changed(digits, "/of/somebody/else.toml") == digits
 
 
 @pytest.mark.parametrize(
