@@ -1,6 +1,7 @@
 """The command line: results on stdout, the rest on stderr, options that arrive, the same bits for a seed."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from matplotlib.image import imread
 import features
 from lstm_scratch import engines, progress
 from lstm_scratch.audio import AudioClassifier
+from lstm_scratch.classifier import _Checkpoints
 from lstm_scratch.cli import main
 from lstm_scratch.results import markdown_table, read_results, table_row
 from lstm_scratch.sound import FeatureSettings, explain_difference, preset, read_audio
@@ -291,6 +293,215 @@ def test_arguments_that_cannot_be_read_have_exit_status_2(capsys, tones, option)
         main(["train", str(tones), *option])
     assert end.value.code == 2
     assert f"lstm-scratch{'' if 'such' in option[0] else ' train'}: error: " in capsys.readouterr().err
+
+
+# Interrupted, and resumed.
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Make a training end in its n-th update, some updates after its last checkpoint."""
+
+    def stop_at(update, error, later=0):
+        note, calls = _Checkpoints.note, []
+
+        def noted(self, state):
+            calls.append(None)
+            if len(calls) <= update - later:
+                note(self, state)
+            if len(calls) == update:
+                raise error
+
+        monkeypatch.setattr(_Checkpoints, "note", noted)
+
+    return stop_at
+
+
+def epochs_in(path):
+    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()]
+
+
+OFTEN = ("--checkpoint-seconds", 0, "--patience-epochs", 99)
+
+
+def test_a_training_that_is_interrupted_is_resumed_to_the_same_bytes(
+    run, tones, tmp_path, stop_at, monkeypatch
+):
+    whole, path = tmp_path / "whole" / "m.safetensors", tmp_path / "m.safetensors"
+    assert run("train", tones, "-o", whole, "--json-log", whole.with_name("log"), *OFTEN).status == 0
+    checkpoint, log = tmp_path / "m.checkpoint.safetensors", tmp_path / "log"
+    arguments = ("train", tones, "-o", path, "--json-log", log)
+
+    stop_at(12, KeyboardInterrupt(), later=4)
+    error = run(*arguments, *OFTEN).the_error()
+    monkeypatch.undo()
+    assert error == (
+        f"lstm-scratch: error: interrupted; {checkpoint} holds the last good weights, a model that `predict` "
+        "takes; go on with --resume"
+    )
+    assert sorted(tmp_path.iterdir()) == [log, checkpoint, whole.parent]
+    assert epochs_in(log) == [1, 2, 3]
+    assert len(AudioClassifier.load(checkpoint).history_) == 2  # so the third comes again
+    outcome = run("predict", checkpoint, tones / "rising" / "1.wav")
+    assert outcome.status == 0
+    assert outcome.out.startswith(str(tones / "rising" / "1.wav"))
+
+    # Begun again without a word about it, nothing is lost.
+    before = checkpoint.read_bytes()
+    error = run(*arguments).the_error()
+    assert str(checkpoint) in error
+    assert "go on with --resume, or begin anew with --overwrite" in error
+    assert checkpoint.read_bytes() == before
+    assert epochs_in(log) == [1, 2, 3]
+    error = run(*arguments, *OFTEN, "--resume", "--hidden-size", 9).the_error()
+    assert f"{checkpoint}: a checkpoint of a training with other data or settings" in error
+    assert checkpoint.read_bytes() == before
+
+    outcome = run(*arguments, *OFTEN, "--resume")
+    assert outcome.status == 0
+    assert f"going on from {checkpoint}" in outcome.err
+    assert sorted(tmp_path.iterdir()) == [log, path, whole.parent]
+    assert path.read_bytes() == whole.read_bytes()
+    assert log.read_bytes() == whole.with_name("log").read_bytes()
+    assert epochs_in(log) == list(range(1, 13))
+
+
+def test_overwrite_begins_anew_where_a_checkpoint_is(run, tones, tmp_path, stop_at, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    stop_at(4, KeyboardInterrupt())
+    run("train", tones, "-o", path, "--seed", 5).the_error()
+    monkeypatch.undo()
+    assert run("train", tones, "-o", path, "--epochs", 2, "--overwrite").status == 0
+    assert list(tmp_path.iterdir()) == [path]
+    assert len(AudioClassifier.load(path).history_) == 2
+
+
+def test_a_training_that_is_to_be_resumed_begins_where_there_is_no_checkpoint(run, tones, tmp_path):
+    path = tmp_path / "m"
+    outcome = run("train", tones, "-o", path, "--epochs", 1, "--resume")
+    assert outcome.status == 0
+    assert f"{tmp_path / 'm.checkpoint'}: not there; from the start" in outcome.err
+    assert list(tmp_path.iterdir()) == [path]
+    assert "is there already" in run("train", tones, "-o", path, "--resume").the_error()
+
+
+@pytest.mark.compiled
+def test_control_c_ends_in_one_line(tones, tiny_options, tmp_path):
+    options = [*tiny_options, "--epochs", "100000", "--quiet", "--checkpoint-seconds", "0.01"]
+    process = subprocess.Popen(
+        [SCRIPT, "train", tones, "-o", "m", *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "m.checkpoint").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == (
+        "lstm-scratch: error: interrupted; m.checkpoint holds the last good weights, a model that `predict` "
+        "takes; go on with --resume\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["m.checkpoint"]
+    assert AudioClassifier.load(tmp_path / "m.checkpoint").classes_.tolist() == [
+        "falling",
+        "rising",
+        "steady",
+    ]
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_training_that_diverges_ends_in_one_line_with_what_is_left(run, tones, tmp_path):
+    options = ("--schedule", "constant", "--learning-rate", 1e37)
+    error = run("train", tones, "-o", tmp_path / "m", "--json-log", tmp_path / "log", *options).the_error()
+    why, left, anew = error.split("; ")
+    assert re.fullmatch(
+        r"lstm-scratch: error: the (loss|gradient's norm) became \w+ in update \d \(epoch 1\) at a learning "
+        r"rate of 1e\+37, which is likely too high: lower it, or max_gradient_norm",
+        why,
+    )
+    assert left == f"{tmp_path / 'm.checkpoint'} holds the last good weights, a model that `predict` takes"
+    assert anew == "begin anew with --overwrite"
+    assert list(tmp_path.iterdir()) == [tmp_path / "m.checkpoint"]
+    assert run("predict", tmp_path / "m.checkpoint", tones / "steady" / "1.wav").status == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("good", [0, 3])
+def test_a_disk_that_takes_no_more_checkpoints_ends_it_in_one_line(
+    run, tones, tmp_path, monkeypatch, code, good
+):
+    path, checkpoint = tmp_path / "m", tmp_path / "m.checkpoint"
+    write, written = Path.write_bytes, []
+
+    def full(self, content):
+        if len(written) == good:
+            write(self, content[:1000])
+            raise OSError(code, os.strerror(code))
+        written.append(write(self, content))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        error = run("train", tones, "-o", path, *OFTEN).the_error()
+    said = f"lstm-scratch: error: {checkpoint}: cannot write the checkpoint ({os.strerror(code)}); mend that"
+    said += " and resume"
+    kept = f"; {checkpoint} holds the last good weights, a model that `predict` takes; go on with --resume"
+    assert error == said + kept * (good > 0)
+    assert list(tmp_path.iterdir()) == [checkpoint] * (good > 0)
+    assert run("train", tones, "-o", path, *OFTEN, "--resume").status == 0
+    assert run("train", tones, "-o", tmp_path / "whole", *OFTEN).status == 0
+    assert path.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_model_that_cannot_be_written_is_not_lost(run, tones, tmp_path, monkeypatch):
+    path, checkpoint = tmp_path / "m", tmp_path / "m.checkpoint"
+
+    def full(self, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(AudioClassifier, "save", full)
+        error = run("train", tones, "-o", path).the_error()
+    assert error.startswith(
+        f"lstm-scratch: error: {path}: No space left on device; {checkpoint} holds the last"
+    )
+    monkeypatch.setattr("lstm_scratch.optim.AdamW.step", None)  # nothing is left to learn
+    assert run("train", tones, "-o", path, "--resume").status == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_takes_no_checkpoint_or_log_is_told_before_anything_is_read(run, tones, tmp_path):
+    (tmp_path / "m.checkpoint").mkdir()
+    outcome = run("train", tones, "-o", tmp_path / "m", "--overwrite")
+    assert f"{tmp_path / 'm.checkpoint'}: is a folder" in outcome.the_error()
+    assert "clips of" not in outcome.err
+    (tmp_path / "file").touch()
+    outcome = run("train", tones, "-o", tmp_path / "n", "--json-log", tmp_path / "file" / "log")
+    assert str(tmp_path / "file") in outcome.the_error()
+    assert "clips of" not in outcome.err
+
+
+def test_quiet_leaves_results_and_warnings_and_the_same_bytes(run, split, tones, tmp_path):
+    few = ("--epochs", 2, "--validation-fraction", 0.3)
+    assert run("train", tones, "-o", tmp_path / "a", *few).err
+    outcome = run("train", tones, "-o", tmp_path / "b", *few, "--quiet")
+    assert outcome.err == ""
+    assert outcome.out.splitlines()[0].split() == ["class", "train", "valid", "test", "right"]
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    outcome = run("train", split, "-o", tmp_path / "c", *few, "--quiet", "--json")
+    assert json.loads(outcome.out)["n"] == 9
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("warning: 3 speaker(s) are on both sides of the given split")
+    error = run("train", tones, "-o", tmp_path / "c", "--quiet").the_error()
+    assert "is there already" in error
+
+
+def test_every_epoch_is_logged_as_json(run, tones, tmp_path):
+    log = tmp_path / "new" / "log.jsonl"
+    for n, name in enumerate(("a", "b")):
+        run("train", tones, "-o", tmp_path / name, "--json-log", log, "--epochs", 3 + n, "--seed", n)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    histories = [AudioClassifier.load(tmp_path / name).history_ for name in "ab"]
+    assert lines == histories[0] + histories[1]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 1, 2, 3, 4]
 
 
 # Evaluating and cross-validating.
