@@ -8,6 +8,7 @@ from features import AudioError, FeatureSettings
 from lstm_scratch import AudioClassifier
 from lstm_scratch.audio import common_sample_rate, extract_features
 from lstm_scratch.errors import SettingError
+from lstm_scratch.layers.pooling import EACH, STATISTICS
 
 RATE = 8000
 SMALL = {"hidden_size": 8, "epochs": 10, "batch_size": 8, "learning_rate": 0.02}
@@ -45,6 +46,36 @@ def test_it_learns_from_files_and_labels_arrays(fitted):
     clips, labels = sweeps(80, seed=1)
     assert fitted.sample_rate_ == RATE
     assert fitted.score(clips, labels) > 0.95
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", [*STATISTICS, "mean+max+std", "attention+last", EACH])
+def test_a_clips_probabilities_do_not_depend_on_the_clips_beside_it(engine, pooling, bidirectional):
+    """With slopes of slopes and stacked frames, whose last steps lean on what is not there."""
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(scale=0.1, size=n).astype(np.float32) for n in (900, 4000, 250, 2111, 4000, 1600)]
+    labels = np.array(["a", "b"] * 3)
+    classifier = AudioClassifier(
+        features=FeatureSettings(n_mels=14, n_mfcc=6, delta_order=2, stack=3),
+        pooling=pooling,
+        bidirectional=bidirectional,
+        engine=engine,
+        num_layers=2,
+        sample_rate=RATE,
+        **SMALL | {"epochs": 1, "hidden_size": 5},
+    )
+    features = classifier.extract(clips)
+    given = (
+        [np.repeat(y, len(x)) for x, y in zip(features, labels, strict=True)] if pooling == EACH else labels
+    )
+    classifier.fit(features, given)
+    together, turned = classifier.predict_proba(clips), classifier.predict_proba(clips[::-1])[::-1]
+    for n, clip in enumerate(clips):
+        (alone,) = classifier.predict_proba([clip])
+        assert alone.shape == ((len(features[n]), 2) if pooling == EACH else (2,))
+        np.testing.assert_allclose(together[n], alone, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(turned[n], alone, rtol=0, atol=1e-6)
+    assert np.abs(np.diff([of_one[0] for of_one in together], axis=0)).max() > 1e-3, "clips differ"
 
 
 def test_files_arrays_and_features_give_the_same_bits(fitted, files):

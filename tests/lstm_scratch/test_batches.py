@@ -166,7 +166,7 @@ def test_a_mixture_has_the_values_lengths_and_probabilities_of_two_rows():
     assert partners == set(range(6))
 
 
-@pytest.mark.parametrize("mixup", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("mixup", [0.4, 1.0, 5.0])
 def test_the_weights_of_mixtures_are_of_the_beta_distribution(mixup):
     weights = np.concatenate([np.diagonal(mixed(40, seed, mixup, 40)[0][0]) for seed in range(40)])
     weights = weights[weights < 1]  # no row that is its own partner
