@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 import soundfile
 
-from lstm_scratch import SequenceClassifier
+from lstm_scratch import AudioClassifier, SequenceClassifier
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
 
@@ -434,8 +434,19 @@ def test_an_interruption_is_told_in_one_line_and_leaves_the_old_model(
 
         monkeypatch.setattr(Path, "replace", last_moment)
     outcome = run("train", tones, "-o", path, "--overwrite")
-    assert outcome.the_error() == "lstm-scratch: error: interrupted"
-    assert snapshot(tmp_path) == {path: b"old"}
+    error, left = outcome.the_error(), snapshot(tmp_path)
+    if where == "reading":
+        assert error == "lstm-scratch: error: interrupted"
+    else:
+        checkpoint = tmp_path / "m.checkpoint.safetensors"
+        assert error == (
+            f"lstm-scratch: error: interrupted; {checkpoint} holds the last good weights, a model that "
+            "`predict` takes; go on with --resume"
+        )
+        kept = AudioClassifier.load(checkpoint)
+        assert len(kept.history_) == (0 if where == "training" else 12)
+        del left[checkpoint]
+    assert left == {path: b"old"}
 
 
 def test_ctrl_c_ends_a_training_in_one_line(tones, tmp_path):

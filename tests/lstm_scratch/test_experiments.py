@@ -55,16 +55,36 @@ def fits(monkeypatch, tiny, tones):
     calls = []
     fit = AudioClassifier.fit
 
-    def spy(self, X, y, groups=None, validation_data=None):
+    def spy(self, X, y, groups=None, validation_data=None, **how):
         training, validation = (
             [name_of[x.tobytes()] for x in part] for part in (X, (validation_data or [[]])[0])
         )
         assert [name.split("/")[0] for name in training] == list(y)
         calls.append((training, validation, groups))
-        return fit(self, X, y, groups, validation_data)
+        return fit(self, X, y, groups, validation_data, **how)
 
     monkeypatch.setattr(AudioClassifier, "fit", spy)
     return calls
+
+
+def test_a_training_of_a_corpus_goes_on_from_its_checkpoint(tone_corpus, tiny, tmp_path):
+    path, told = tmp_path / "checkpoint", []
+
+    def stop(epoch):
+        told.append(epoch.epoch)
+        if epoch.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tone_corpus, tiny(epochs=5), checkpoint=path, checkpoint_seconds=0, on_epoch=stop)
+    told.clear()
+    resumed, whole = tiny(epochs=5), tiny(epochs=5)
+    train(tone_corpus, resumed, checkpoint=path, resume=True, on_epoch=lambda epoch: told.append(epoch.epoch))
+    train(tone_corpus, whole)
+    assert told == [3, 4, 5]
+    for name, array in whole.params_.items():
+        assert resumed.params_[name].tobytes() == array.tobytes()
+    assert resumed.history_ == whole.history_
 
 
 # Dividing: no file is opened.
