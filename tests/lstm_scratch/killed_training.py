@@ -38,6 +38,7 @@ def make(kind, engine):
             features=FeatureSettings(n_mels=12, n_mfcc=5, delta_order=1, stack=2),
             augmentation=Augmentation(speed=(0.9, 1.1), snr_db=(5, 20), gain_db=(-6, 6)),
             vtln=(0.9, 1.1),
+            copies=2,
             sample_rate=8000,
             validation_fraction=0,
             sampling="balanced",

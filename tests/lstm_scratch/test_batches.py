@@ -221,12 +221,14 @@ def test_a_batch_has_the_sequences_and_classes_that_are_wanted():
 
 def test_a_sequence_that_is_drawn_anew_takes_the_place_of_the_old_one():
     given = sequences()
-    examples = Examples(
-        given, np.arange(12), 12, redraw=lambda n, rng: given[n][: 2 + n % 2] * 10 + rng.integers(1, 9)
-    )
+
+    def redraw(n, rng):
+        return given[n][: 2 + n % 2] * 10 + rng.integers(1, 9), 11 - n
+
+    examples = Examples(given, np.arange(12), 12, redraw=redraw)
     x, lengths, targets = examples.batch(np.array([4, 9, 4]), np.random.default_rng(5))
     added = np.random.default_rng(5).integers(1, 9, 3)
-    assert (lengths.tolist(), targets.tolist()) == ([2, 3, 2], [4, 9, 4])
+    assert (lengths.tolist(), targets.tolist()) == ([2, 3, 2], [7, 2, 7])
     for b, n in enumerate((4, 9, 4)):
         np.testing.assert_allclose(x[: lengths[b], b], given[n][: lengths[b]] * 10 + added[b], rtol=1e-6)
     assert examples.slow

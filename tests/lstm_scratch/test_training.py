@@ -427,7 +427,9 @@ def test_labels_of_steps_are_learned_counted_and_validated():
 def test_a_training_that_diverges_leaves_no_thread():
     """While its error, and with it all that it refers to, is still there."""
     sequences, targets = ramps(40, 1)
-    examples = Examples(sequences, targets, 2, redraw=lambda n, rng: sequences[n] * np.float32(np.nan))
+    examples = Examples(
+        sequences, targets, 2, redraw=lambda n, rng: (sequences[n] * np.float32(np.nan), targets[n])
+    )
     with pytest.raises(DivergenceError) as error:
         train(NETWORK, NETWORK.init(np.random.default_rng(2)), examples, None, OPTIONS, 0)
     assert "hold NaN" in str(error.value)
