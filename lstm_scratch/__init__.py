@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from lstm_scratch.version import __version__
 
 if TYPE_CHECKING:
+    from lstm_scratch.activity import SpeechDetector, SpeechStream
     from lstm_scratch.audio import AudioClassifier
     from lstm_scratch.classifier import SequenceClassifier
     from lstm_scratch.layers.stack import LSTM
     from lstm_scratch.lstm import lstm_backward, lstm_forward, lstm_init
     from lstm_scratch.network import Network
     from lstm_scratch.params import freeze
+    from lstm_scratch.segments import Segmentation
     from lstm_scratch.stepping import Stepper
     from lstm_scratch.stream import Stream
     from lstm_scratch.tracing import trace
@@ -25,7 +27,10 @@ __all__ = [
     "LSTM",
     "AudioClassifier",
     "Network",
+    "Segmentation",
     "SequenceClassifier",
+    "SpeechDetector",
+    "SpeechStream",
     "Stepper",
     "Stream",
     "Variant",
@@ -43,7 +48,10 @@ _MODULE_OF = {
     "LSTM": "layers.stack",
     "AudioClassifier": "audio",
     "Network": "network",
+    "Segmentation": "segments",
     "SequenceClassifier": "classifier",
+    "SpeechDetector": "activity",
+    "SpeechStream": "activity",
     "Stepper": "stepping",
     "Stream": "stream",
     "Variant": "variants",
