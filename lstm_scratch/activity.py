@@ -18,12 +18,13 @@ from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import EACH
 from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene
 from lstm_scratch.segments import Segment, Segmentation, Segmenter
-from lstm_scratch.sound import FeatureSettings, read_audio, resample
+from lstm_scratch.sound import FeatureSettings, FeatureStream, read_audio
 from lstm_scratch.stream import Stream
 from lstm_scratch.training import Epoch
 
 SHIPPED = Path(__file__).parent / "models" / "voice-activity.safetensors"
-OTHER, SPEECH = "other", "speech"  # the classes
+CLASSES = ("other", "speech")  # in the order of labels 0 and 1
+APART = 6  # what sets the seeds of the first scenes apart from those of all else that is drawn
 
 
 @dataclass(kw_only=True, eq=False)
@@ -84,8 +85,14 @@ class SpeechDetector(AudioClassifier):
             What each speaker said, at `sample_rate`.
         noises : sequence of array (M,)
             What is not speech, at `sample_rate`.
-        checkpoint, checkpoint_seconds, resume, on_epoch
-            As of `SequenceClassifier.fit`.
+        checkpoint : path, optional
+            A file that is written while training goes on, as of `SequenceClassifier.fit`.
+        checkpoint_seconds : float, default 10
+            From one checkpoint to the next.
+        resume : bool, default False
+            Go on from the checkpoint, if it is there: what comes of it is the same to the bit.
+        on_epoch : callable, optional
+            Called with an `Epoch` after each.
 
         Returns
         -------
@@ -97,7 +104,9 @@ class SpeechDetector(AudioClassifier):
         SettingError
             If a parameter is out of its range.
         DataError
-            If there is nobody to speak.
+            If there is nobody to speak, or no scene has both speech and something else.
+        ModelFileError
+            If the checkpoint is of another training.
         """
         self.check_settings()
         rate = self.sample_rate
@@ -107,13 +116,13 @@ class SpeechDetector(AudioClassifier):
             scene = draw_scene(speakers, noises, rate, rng, self.scenes)
             return self.features(scene.samples, rate), self.step_labels(scene)
 
-        seeds = np.random.SeedSequence([self.random_state, len(SPEECH)]).spawn(self.n_scenes)
+        seeds = np.random.SeedSequence([self.random_state, APART]).spawn(self.n_scenes)
         drawn = [frames(n, np.random.default_rng(seed)) for n, seed in enumerate(seeds)]
-        X, y = [sequence for sequence, _ in drawn], [of_steps for _, of_steps in drawn]
+        names = np.array(CLASSES)
+        X, y = [sequence for sequence, _ in drawn], [names[of_steps] for _, of_steps in drawn]
         fitted = dataclasses.replace(self)._at(rate)
         labels: Any = y  # an array for each
         fitted._fit(X, labels, None, None, frames, checkpoint, checkpoint_seconds, resume, on_epoch)
-        fitted.classes_ = np.array([OTHER, SPEECH])
         self.__dict__.update(fitted.__dict__)
         return self
 
@@ -132,6 +141,14 @@ class SpeechDetector(AudioClassifier):
             )
         if self.features.framing != "whole-frames":
             raise SettingError("a SpeechDetector has features with framing='whole-frames', as it listens")
+        if not isinstance(self.scenes, SceneSettings):
+            raise SettingError(f"scenes are SceneSettings, not {self.scenes!r}")
+        if self.hears:
+            raise SettingError(
+                "a SpeechDetector has no augmentation, vtln or tempo: its scenes are drawn anew anyway, as "
+                "`scenes` says; leave these"
+            )
+        FeatureStream(self.features, self.sample_rate)  # what cannot listen is refused before it is trained
         check_number("n_scenes", self.n_scenes, whole=True, above=0)
         check_number("look_ahead", self.look_ahead, whole=True, at_least=0)
 
@@ -143,7 +160,7 @@ class SpeechDetector(AudioClassifier):
 
     @property
     def n_ahead(self) -> int:
-        """Samples of `look_ahead`."""
+        """How many samples `look_ahead` steps are."""
         return self.look_ahead * self.features.stack * self.features.sizes(self.sample_rate)[1]
 
     @property
@@ -152,7 +169,8 @@ class SpeechDetector(AudioClassifier):
         assert self.sample_rate is not None
         frame, hop, _ = self.features.sizes(self.sample_rate)
         step = (self.features.stack - 1) * hop + frame
-        return self.look_ahead * self.hop_s + step / 2 / self.sample_rate
+        late = FeatureStream(self.features, self.sample_rate).delay * hop  # of deltas
+        return self.look_ahead * self.hop_s + (step / 2 + late) / self.sample_rate
 
     def step_labels(self, scene: Scene) -> np.ndarray:
         """Label the steps of a scene, each by the sample in the middle of what it is about.
@@ -220,7 +238,7 @@ class SpeechDetector(AudioClassifier):
         """
         assert self.sample_rate is not None
         if isinstance(recording, str | os.PathLike):
-            recording = resample(*read_audio(recording), self.sample_rate)
+            recording, _ = read_audio(recording, self.sample_rate)
         stream = SpeechStream(self, segmentation)
         return stream.push(recording) + stream.finish()
 
@@ -282,7 +300,7 @@ class SpeechStream:
         self._stream, self._look_ahead = Stream(detector), detector.look_ahead
         self._sample_rate, self._ahead = self._stream.sample_rate, detector.n_ahead
         self._segmenter = Segmenter(detector.hop_s, segmentation)
-        self._n_samples, self._early = 0, self._look_ahead
+        self._n_samples, self._early = 0, self._look_ahead  # pushed; steps before there is one to judge
 
     def probabilities(self, samples: np.ndarray) -> np.ndarray:
         """Take in a chunk of sound.
@@ -302,24 +320,26 @@ class SpeechStream:
         AudioError
             If the samples are no mono sound.
         """
-        found = self._stream.push(samples)[:, 1]
-        self._n_samples += len(samples)
-        early, self._early = min(self._early, len(found)), max(0, self._early - len(found))
-        return found[early:]
+        return self._judged(self._stream.push(samples))
 
     def last_probabilities(self) -> np.ndarray:
-        """Take note that the sound is over.
+        """Take note that the sound is over, and begin anew.
 
         Returns
         -------
         ndarray (k,), float32
             The probability of speech in the steps that were still to come.
         """
-        n = self._n_samples
-        rest = [self.probabilities(np.zeros(self._ahead, np.float32)), self._stream.finish()[:, 1]]
-        rest[1] = rest[1][min(self._early, len(rest[1])) :]
-        self._n_samples, self._early = n, self._look_ahead
+        silence = np.zeros(self._ahead, np.float32)  # is what comes after the end
+        rest = [self._judged(self._stream.push(silence)), self._judged(self._stream.finish())]
+        self._early = self._look_ahead
         return np.concatenate(rest)
+
+    def _judged(self, found: np.ndarray) -> np.ndarray:
+        """Of speech alone, but for the first steps, which are about what was before the beginning."""
+        early = min(self._early, len(found))
+        self._early -= early
+        return found[early:, 1]
 
     def push(self, samples: np.ndarray) -> list[Segment]:
         """Take in a chunk of sound.
@@ -339,7 +359,9 @@ class SpeechStream:
         AudioError
             If the samples are no mono sound.
         """
-        return self._segmenter.push(self.probabilities(samples))
+        found = self.probabilities(samples)
+        self._n_samples += len(samples)
+        return self._segmenter.push(found)
 
     def finish(self) -> list[Segment]:
         """Take note that the sound is over, and begin anew.

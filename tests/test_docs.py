@@ -23,6 +23,7 @@ PARAMETERS_ELSEWHERE = {
     "features.extraction.Frames",
     "features.extraction.Stage",
     "lstm_scratch.activations.Activation",
+    "lstm_scratch.activity.SpeechDetector",
     "lstm_scratch.analysis.Analysis",
     "lstm_scratch.audio.AudioClassifier",
     "lstm_scratch.audio.Extraction",

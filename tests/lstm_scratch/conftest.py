@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from lstm_scratch import AudioClassifier
+from lstm_scratch import AudioClassifier, SpeechDetector
 from lstm_scratch.cli import main
+from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene, speech_clip
 from lstm_scratch.sound import FeatureSettings
 
 RATE_HZ = 8000
@@ -109,6 +110,76 @@ def model(trained, tmp_path_factory) -> Path:
     """The file that `trained` saved. Tests leave it as it is."""
     path = tmp_path_factory.mktemp("model") / "tones.safetensors"
     trained.save(path)
+    return path
+
+
+VOICE_HZ = 12_000  # of the detector
+SCENES = SceneSettings(
+    **{"duration_s": 3, "talkers": (1, 2), "words": (1, 4), "pause_s": (0.3, 1), "speed": 0, "coloured": 1},
+    **{"snr_db": (10, 25), "gain_db": (-6, 0), "recorded": 0, "music": 0, "transients": 0, "drift": 0},
+    **{"reverberation": 0, "band": 0, "overload": 0},
+)
+LISTENING = FeatureSettings(
+    kind="log-mel", n_mels=14, framing="whole-frames", top_db=None, log_floor=1e-8, stack=2
+)
+
+
+@pytest.fixture(scope="session")
+def speakers() -> Callable[[int], list[list[Clip]]]:
+    def speakers(seed):
+        """Three who say seven words each: hums, of eight harmonics, that swell and fade as syllables do."""
+        rng = np.random.default_rng(seed)
+
+        def word() -> Clip:
+            time = np.arange(round(rng.uniform(0.25, 0.5) * VOICE_HZ)) / VOICE_HZ
+            hertz = rng.uniform(110, 220) * np.arange(1, 9)[:, None]
+            hum = (np.sin(2 * np.pi * (hertz * time + rng.uniform(size=(8, 1)))) / hertz).sum(axis=0)
+            hum *= 0.6 + 0.4 * np.sin(2 * np.pi * rng.uniform(4, 9) * time)
+            return speech_clip(np.pad(hum, 500), VOICE_HZ)
+
+        return [[word() for _ in range(7)] for _ in range(3)]
+
+    return speakers
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[..., SpeechDetector]:
+    def untrained(**settings) -> SpeechDetector:
+        size = {"hidden_size": 9, "num_layers": 2, "learning_rate": 0.02, "batch_size": 8, "look_ahead": 3}
+        rest = {"sample_rate": VOICE_HZ, "features": LISTENING, "scenes": SCENES, "n_scenes": 60, "epochs": 5}
+        return SpeechDetector(**size | rest | {"random_state": 5} | settings)
+
+    return untrained
+
+
+@pytest.fixture(scope="session")
+def detector(untrained, speakers) -> SpeechDetector:
+    """A detector that knows such voices. Tests leave it as it is."""
+    return untrained().fit_scenes(speakers(0), [])
+
+
+@pytest.fixture(scope="session")
+def scene(speakers) -> Callable[[int], Scene]:
+    """Scene number n, of voices that the detector has not heard."""
+    others = speakers(1)
+    return lambda n: draw_scene(others, [], VOICE_HZ, np.random.default_rng([n, 99]), SCENES)
+
+
+@pytest.fixture(scope="session")
+def words(speakers) -> np.ndarray:
+    """Five seconds with four words in faint noise, and pauses between them, as integers of 16 bits."""
+    samples = 0.004 * np.random.default_rng(2).normal(size=5 * VOICE_HZ + 1)
+    for clip, begin_s in zip(speakers(2)[0], (0.5, 1.4, 2.7, 3.9), strict=False):
+        begin = round(begin_s * VOICE_HZ)
+        samples[begin : begin + len(clip.samples)] += 0.1 * clip.samples
+    return np.round(samples * 32767).astype("<i2")
+
+
+@pytest.fixture(scope="session")
+def detector_file(detector, tmp_path_factory) -> Path:
+    """The file that `detector` saved. Tests leave it as it is."""
+    path = tmp_path_factory.mktemp("detector") / "voices.safetensors"
+    detector.save(path)
     return path
 
 
