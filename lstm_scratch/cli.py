@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_scratch.activations import ACTIVATIONS
+from lstm_scratch.activity import SHIPPED, SpeechDetector
 from lstm_scratch.analysis import (
     OWN,
     analyse,
@@ -32,9 +33,10 @@ from lstm_scratch.engines import ENGINES, warm_up
 from lstm_scratch.epoch_log import EpochLog
 from lstm_scratch.errors import DivergenceError, ThreadCountError, UserError
 from lstm_scratch.experiments import cross_validate, evaluate, label_files, train
-from lstm_scratch.files import check_writable
+from lstm_scratch.files import check_writable, load_model
 from lstm_scratch.layers.pooling import STATISTICS
 from lstm_scratch.layers.stack import LSTM
+from lstm_scratch.listening import file_chunks, format_heard, listen, pcm_chunks
 from lstm_scratch.plots import (
     CONFUSION,
     TRAINING,
@@ -54,7 +56,8 @@ from lstm_scratch.recipe import (
     to_toml,
 )
 from lstm_scratch.results import interval_in_words, markdown_table, save_results, table_row
-from lstm_scratch.sound import PRESETS, FeatureError, warm_up_features
+from lstm_scratch.segments import FORMATS, Segmentation, format_segments
+from lstm_scratch.sound import PRESETS, AudioError, FeatureError, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
@@ -64,6 +67,7 @@ SETTING = "setting."  # what options begin with that are settings
 WHOLE = {"sample_rate", "epochs", "patience"} | {k for k, v in SETTINGS.items() if type(v) is int}
 CHECKED = LSTM(4, 2)  # by `gradcheck`
 FOLDS = ("split", "fold", "speaker", "source", "group")
+PIPE = "-"  # stdin, among files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -287,6 +291,27 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("recipes", _recipes, "List the recipes, or all settings of one.")
     sub.add_argument("name", metavar="NAME", nargs="?", help="a recipe, or a file that ends in .toml")
+
+    sub = command("vad", _vad, "Find the stretches of speech in recordings.")
+    sub.add_argument(
+        "files", metavar="FILE", nargs="+", help=f"recordings; {PIPE}: raw samples from stdin, mono, 16 bits"
+    )
+    sub.add_argument("--model", type=Path, metavar="MODEL", help="a detector (default: the one shipped)")
+    sub.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="how segments are printed; --json: as json"
+    )
+    sub.add_argument(
+        "--sample-rate-hz", type=_positive, default=16_000, metavar="HZ", help="rate of what comes from stdin"
+    )
+    _add_numbers(
+        sub.add_argument_group("from probabilities to segments"),
+        Segmentation(),
+        ("onset", float, "speech begins where its probability reaches this"),
+        ("offset", float, "it ends where its probability is below this, at most the onset"),
+        ("min-speech-s", float, "what is shorter is dropped"),
+        ("min-silence-s", float, "pauses that are shorter are speech"),
+        ("padding-s", float, "by how much a segment is made longer at each end"),
+    )
 
     sub = command("info", _info, "Tell what is in MODEL.")
     sub.add_argument("model", metavar="MODEL", type=Path)
@@ -671,8 +696,38 @@ def _recipes(options: argparse.Namespace) -> None:
     _print(options, settings, lambda: print(text, end=""))
 
 
+def _vad(options: argparse.Namespace) -> int:
+    detector = SpeechDetector.load(options.model or SHIPPED)
+    given = {field.name: vars(options)[field.name] for field in dataclasses.fields(Segmentation)}
+    segmentation, kind = Segmentation(**given), "json" if options.json else options.format
+    recordings: list[dict[str, Any]] = []
+    if kind != "json":
+        print(format_segments([], kind, ""), end="", flush=True)  # a header, where the format has one
+    status = 0
+    for name in options.files:
+        if name == PIPE:
+            chunks = pcm_chunks(sys.stdin.buffer, options.sample_rate_hz, detector.sample_rate_)
+        else:
+            chunks = file_chunks(name, detector.sample_rate_)
+        found, bad = [], {}
+        try:
+            for segment in listen(detector, chunks, segmentation):
+                if kind == "json":
+                    found.append(segment)
+                else:
+                    print(format_heard(segment, kind, name, len(options.files) > 1), end="", flush=True)
+        except AudioError as error:
+            say(f"{PROGRAM}: error: {error}")
+            bad, status = {"error": str(error)}, 1
+        recordings.append(json.loads(format_segments(found, "json", name)) | bad)
+    if kind == "json":
+        print(json.dumps({"recordings": recordings}))
+    return status
+
+
 def _info(options: argparse.Namespace) -> None:
-    classifier = AudioClassifier.load(options.model)
+    is_detector = load_model(options.model)[1].get("estimator") == SpeechDetector.__name__
+    classifier = (SpeechDetector if is_detector else AudioClassifier).load(options.model)
     about = classifier.describe() | {"parameters": classifier.n_parameters_}
 
     def show() -> None:

@@ -7,7 +7,8 @@ from typing import BinaryIO
 import numpy as np
 
 from lstm_scratch.activity import SpeechDetector, SpeechStream
-from lstm_scratch.segments import Segment, Segmentation
+from lstm_scratch.checks import check_number
+from lstm_scratch.segments import Segment, Segmentation, format_segments
 from lstm_scratch.sound import AudioError, Resampler, read_audio_blocks
 
 BLOCK_S = 10.0  # of a file that is read at a time
@@ -82,15 +83,53 @@ def pcm_chunks(pipe: BinaryIO, pipe_rate: int, sample_rate: int) -> Iterator[np.
     Raises
     ------
     AudioError
-        If it ends in half a sample.
+        If nothing comes, or it ends in half a sample.
+    SettingError
+        If its rate is no positive whole number.
     """
-    resampler, rest = Resampler(pipe_rate, sample_rate), b""
+    check_number("the sample rate of a pipe, in Hz,", pipe_rate, whole=True, above=0)
+    resampler, rest, n_samples = Resampler(pipe_rate, sample_rate), b"", 0
     read = getattr(pipe, "read1", pipe.read)  # what is there already, rather than all that is asked for
     while data := read(2 * max(1, round(CHUNK_S * pipe_rate))):
         data = rest + data
         whole = len(data) // 2 * 2
-        data, rest = data[:whole], data[whole:]
+        data, rest, n_samples = data[:whole], data[whole:], n_samples + whole // 2
         yield from resampler(np.frombuffer(data, "<i2").astype(np.float32) / 32768)
+    yield from resampler(np.zeros(0, np.float32), last=True)
     if rest:
         raise AudioError("the raw samples end in half of one; 16 bits each are wanted, mono")
-    yield from resampler(np.zeros(0, np.float32), last=True)
+    if not n_samples:
+        raise AudioError("no raw samples came; look at what writes them")
+
+
+def format_heard(segment: Segment, kind: str, name: str, several: bool) -> str:
+    """Write down a segment as soon as it is certain: a line as of `format_segments`.
+
+    Parameters
+    ----------
+    segment : Segment
+        What was heard.
+    kind : {"text", "csv", "audacity", "rttm"}
+        The format; "csv" without the header line, which is ``format_segments([], "csv", "")``.
+    name : str
+        What the recording is called.
+    several : bool
+        Whether there are other recordings. Then "text" has the name before the times, and "audacity" has it
+        for a label, where there is no name otherwise.
+
+    Returns
+    -------
+    str
+        A whole line.
+
+    Raises
+    ------
+    SettingError
+        If there is no such format.
+    """
+    line = format_segments([segment], kind, name).removeprefix(format_segments([], kind, name))
+    if several and kind == "text":
+        return f"{name}\t{line}"
+    if several and kind == "audacity":
+        return line.replace("speech", name)
+    return line
