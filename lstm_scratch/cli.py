@@ -536,7 +536,8 @@ def _lstm(options: argparse.Namespace) -> LSTM:
 
 def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
     """Make an untrained classifier: the recipe, the options of `_add_settings`, and what is set by name."""
-    settings = read_recipe(options.recipe).choose(options.fast)
+    recipe = read_recipe(options.recipe)
+    settings = recipe.choose(options.fast)
     for key, value in vars(options).items():
         if key.startswith(SETTING):
             settings[key.removeprefix(SETTING)] = value
@@ -544,7 +545,7 @@ def _classifier(options: argparse.Namespace, seed: int) -> AudioClassifier:
     if settings.get("class_weight") == "none":
         settings["class_weight"] = None
     verbose = not vars(options).get("quiet")
-    return build_classifier(settings, random_state=seed, engine=options.engine, verbose=verbose)
+    return build_classifier(settings, recipe.task, random_state=seed, engine=options.engine, verbose=verbose)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -691,8 +692,8 @@ def _recipes(options: argparse.Namespace) -> None:
         _print(options, about, lambda: print(*(f"{k:<16} {v}" for k, v in about.items()), sep="\n"))
         return
     recipe = read_recipe(options.name)
-    settings = settings_of(build_classifier(recipe.settings))
-    text = to_toml(settings, recipe.about, recipe.short_cuts)
+    settings = settings_of(build_classifier(recipe.settings, recipe.task))
+    text = to_toml(settings, recipe.about, recipe.short_cuts, recipe.task)
     _print(options, settings, lambda: print(text, end=""))
 
 

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lstm_scratch.activity import SpeechDetector
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.errors import SettingError
+from lstm_scratch.scenes import SceneSettings
 from lstm_scratch.sound import OPTIONAL_FEATURES, Augmentation, FeatureSettings, setting_from_text
 from lstm_scratch.variants import Variant
 
@@ -20,6 +22,9 @@ FOLDER = Path(__file__).parent / "recipes"
 DEFAULT = "default"
 ABOUT = "about"  # what a recipe says of itself
 FAST = "fast"  # the table of its short cuts
+TASK = "task"  # what it trains
+CLASSIFICATION, ACTIVITY = "classification", "voice-activity"
+_ESTIMATORS = {CLASSIFICATION: AudioClassifier, ACTIVITY: SpeechDetector}
 
 
 def _names(of: type, *without: str) -> tuple[str, ...]:
@@ -30,6 +35,8 @@ _SOUND = _names(Augmentation, "noises")
 _VARIANT = _names(Variant)
 _SIZES = ("hidden_size", "num_layers", "bidirectional", "pooling", "dropout", "forget_bias")
 _CHANGES = ("vtln", "tempo", "copies", "mixup", "time_masks", "time_mask", "feature_masks", "feature_mask")
+_SCENE = "scenes."  # before the names of what scenes are like, some of which augmentation has, too
+_DETECTOR = ("look_ahead", "n_scenes")
 _PARTS = ("features", "augmentation", "variant")  # settings that have settings
 _OWN = ("random_state", "verbose", "engine")  # of a run, and not of what is run
 
@@ -39,6 +46,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "augmentation": (*_SOUND, *_CHANGES),
     "network": (*_SIZES, *_VARIANT),
     "training": _names(AudioClassifier, "sample_rate", *_SIZES, *_CHANGES, *_PARTS, *_OWN),
+    "scenes": (*_DETECTOR, *(_SCENE + name for name in _names(SceneSettings))),  # of a SpeechDetector alone
 }
 _TABLE_OF = {name: table for table, names in TABLES.items() for name in names}
 _OPTIONAL = {
@@ -63,6 +71,7 @@ class Recipe(NamedTuple):
     about: str
     settings: dict[str, Any]  # what differs from the defaults
     short_cuts: dict[str, Any]  # what differs from these, where time counts
+    task: str = CLASSIFICATION
 
     def choose(self, fast: bool) -> dict[str, Any]:
         """List the settings that are meant.
@@ -127,7 +136,9 @@ def read_recipe(name: str) -> Recipe:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: no TOML file ({error}); mend it there") from None
-    about = str(tables.pop(ABOUT, ""))
+    about, task = str(tables.pop(ABOUT, "")), tables.pop(TASK, CLASSIFICATION)
+    if task not in _ESTIMATORS:
+        raise SettingError(f"{path}: {TASK} is {' or '.join(_ESTIMATORS)}, not {task!r}")
     settings: dict[str, Any] = {}
     short_cuts = tables.pop(FAST, {})
     for key in short_cuts:
@@ -137,10 +148,15 @@ def read_recipe(name: str) -> Recipe:
             raise SettingError(f"{path}: {table}: settings stand in the tables {', '.join(TABLES)}")
         for key, value in values.items():
             where = f"{path}, [{table}]"
+            if table == "scenes" and key not in _DETECTOR:
+                key = _SCENE + key
             if _table_of(key, where) != table:
                 raise SettingError(f"{where}: {key} stands in [{_TABLE_OF[key]}]; move it there")
             settings[key] = _read(key, value)
-    return Recipe(path.stem, about, settings, {key: _read(key, value) for key, value in short_cuts.items()})
+    if task == CLASSIFICATION and (others := set(settings) & set(TABLES["scenes"])):
+        raise SettingError(f"{path}: {min(others)}: only {TASK} = {ACTIVITY!r} has scenes")
+    short_cuts = {key: _read(key, value) for key, value in short_cuts.items()}
+    return Recipe(path.stem, about, settings, short_cuts, task)
 
 
 def setting_of_text(text: str) -> tuple[str, Any]:
@@ -174,20 +190,24 @@ def setting_of_text(text: str) -> tuple[str, Any]:
         return name, _read(name, value)
 
 
-def build_classifier(settings: Mapping[str, Any], **others: Any) -> AudioClassifier:
+def build_classifier(
+    settings: Mapping[str, Any], task: str = CLASSIFICATION, **others: Any
+) -> AudioClassifier:
     """Make an untrained classifier.
 
     Parameters
     ----------
     settings : mapping
         Settings by name, whatever table they stand in; the others are as by default.
+    task : {"classification", "voice-activity"}, optional
+        What it is for.
     **others
         Further parameters of `AudioClassifier`, such as ``random_state``.
 
     Returns
     -------
     AudioClassifier
-        With these settings.
+        With these settings; a `SpeechDetector` for voice activity.
 
     Raises
     ------
@@ -200,13 +220,17 @@ def build_classifier(settings: Mapping[str, Any], **others: Any) -> AudioClassif
     def of(names: Sequence[str]) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
 
-    default = AudioClassifier()
+    estimator = _ESTIMATORS[task]
+    default = estimator()
+    if isinstance(default, SpeechDetector):
+        scenes = {name.removeprefix(_SCENE): settings[name] for name in settings if name.startswith(_SCENE)}
+        others = of(_DETECTOR) | {"scenes": dataclasses.replace(default.scenes, **scenes)} | others
     own = (*_SIZES, *_CHANGES, *TABLES["training"], "sample_rate")
     sound = of(_SOUND)
     changes = any(
         sound.get(name) is not None for name in ("speed", "shift_ms", "equaliser_db", "snr_db", "gain_db")
     )
-    return AudioClassifier(
+    return estimator(
         **of(own),
         features=default.features.change(**of(_names(FeatureSettings))),
         augmentation=Augmentation(**sound) if changes else None,
@@ -229,12 +253,22 @@ def settings_of(classifier: AudioClassifier) -> dict[str, Any]:
         Values by name, in the order of `TABLES`.
     """
     sources = (classifier.features, classifier.augmentation or Augmentation(), classifier.variant, classifier)
-    return {
-        name: getattr(next(source for source in sources if hasattr(source, name)), name) for name in _TABLE_OF
-    }
+    settings = {}
+    for name in _TABLE_OF:
+        if name.startswith(_SCENE) and isinstance(classifier, SpeechDetector):
+            settings[name] = getattr(classifier.scenes, name.removeprefix(_SCENE))
+        for source in sources:
+            if hasattr(source, name):
+                settings[name] = getattr(source, name)
+    return settings
 
 
-def to_toml(settings: Mapping[str, Any], about: str = "", short_cuts: Mapping[str, Any] | None = None) -> str:
+def to_toml(
+    settings: Mapping[str, Any],
+    about: str = "",
+    short_cuts: Mapping[str, Any] | None = None,
+    task: str = CLASSIFICATION,
+) -> str:
     """Write settings as a recipe.
 
     Parameters
@@ -245,6 +279,8 @@ def to_toml(settings: Mapping[str, Any], about: str = "", short_cuts: Mapping[st
         What the recipe says of itself.
     short_cuts : mapping, optional
         What differs where time counts.
+    task : str, optional
+        What it trains.
 
     Returns
     -------
@@ -252,10 +288,15 @@ def to_toml(settings: Mapping[str, Any], about: str = "", short_cuts: Mapping[st
         The text of a file that `read_recipe` reads.
     """
     lines = [f"{ABOUT} = {_toml(about)}"] if about else []
+    lines += [f"{TASK} = {_toml(task)}"] if task != CLASSIFICATION else []
     for table, names in TABLES.items():
         there = [name for name in names if name in settings]
         if there:
-            lines += ["", f"[{table}]", *(f"{name} = {_toml(settings[name])}" for name in there)]
+            lines += [
+                "",
+                f"[{table}]",
+                *(f"{name.removeprefix(_SCENE)} = {_toml(settings[name])}" for name in there),
+            ]
     if short_cuts:
         lines += ["", f"[{FAST}]", *(f"{name} = {_toml(value)}" for name, value in short_cuts.items())]
     return "\n".join(lines).strip() + "\n"
