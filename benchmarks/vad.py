@@ -30,6 +30,7 @@ import numpy as np
 from benchmarks.memory import resident
 from benchmarks.timing import alternate, machine, threads_everywhere
 from lstm_scratch.errors import DataError
+from lstm_scratch.metrics import roc_auc
 from lstm_scratch.scenes import SceneSettings, draw_scene, frame_labels
 from lstm_scratch.segments import Segmentation, find_segments
 from lstm_scratch.sound import read_audio
@@ -359,28 +360,6 @@ def sets_of(data: Path, quick: bool) -> dict[str, list[Recording]]:
     sets |= {f"mixes, {snr_db} dB": mixes(sources, snr_db, n_scenes) for snr_db in SNRS_DB}
     music = read_noises(data / "instruments", RATE, test=True)
     return sets | {"noise": without_speech(sources.noises[:most]), "music": without_speech(music[:most])}
-
-
-def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Area under the ROC curve: the chance that speech has a higher score than what is none.
-
-    Parameters
-    ----------
-    labels : ndarray (T,), bool
-        Where there is speech.
-    scores : ndarray (T,)
-        Any numbers; equal ones count half.
-
-    Returns
-    -------
-    float or None
-        None if there is only one of the two.
-    """
-    speech, other = scores[labels], np.sort(scores[~labels])
-    if len(speech) == 0 or len(other) == 0:
-        return None
-    below = np.searchsorted(other, speech, "left") + np.searchsorted(other, speech, "right")
-    return float(below.mean() / 2 / len(other))
 
 
 def area_under(points: Sequence[tuple[float, float]]) -> float:

@@ -29,6 +29,7 @@ from lstm_scratch.analysis import (
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.demo import run_demo
+from lstm_scratch.detection import train_detector
 from lstm_scratch.engines import ENGINES, warm_up
 from lstm_scratch.epoch_log import EpochLog
 from lstm_scratch.errors import DivergenceError, ThreadCountError, UserError
@@ -581,8 +582,12 @@ def _train(options: argparse.Namespace) -> None:
             if checkpoint.exists()
             else f"{checkpoint}: not there; from the start"
         )
+    run: Callable[..., dict[str, Any]] = train
+    show = _print_result
+    if isinstance(classifier, SpeechDetector):
+        run, show = train_detector, _print_detection
     try:
-        result = train(
+        result = run(
             corpus,
             classifier,
             test_fold=options.test_fold,
@@ -601,7 +606,10 @@ def _train(options: argparse.Namespace) -> None:
         raise UserError(_in_one_line(error) + _way_on(error, checkpoint)) from None
     checkpoint.unlink(missing_ok=True)
     result["model"] = str(options.output)
-    _print(options, result, lambda: _print_result(result))
+    _print(options, result, lambda: show(result))
+    if isinstance(classifier, SpeechDetector):
+        tell(f"saved {options.output}; next, try: {_program()} vad --model {options.output} FILE...")
+        return
     _draw(options.plots, result, classifier.history_)
     tell(f"saved {options.output}; next, try: {_program()} predict {options.output} FILE...")
 
@@ -829,6 +837,13 @@ def _print(options: argparse.Namespace, result: dict[str, Any], show: Callable[[
         print(json.dumps(result))
     else:
         show()
+
+
+def _print_detection(result: dict[str, Any]) -> None:
+    if result["n"]:
+        figures = ", ".join(f"{name} {100 * result[name]:.2f} %" for name in ("f1", "precision", "recall"))
+        print(f"AUC {result['auc']:.4f}, {figures} of {result['n']} steps of test scenes")
+    print(f"{result['parameters']:,} parameters, {result['seconds']:.1f} s")
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -55,3 +55,25 @@ def unweighted_average_recall(confusion: np.ndarray) -> float:
     clips = confusion.sum(axis=1)
     present = clips > 0
     return float(np.mean(np.diag(confusion)[present] / clips[present]))
+
+
+def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Compute the area under the ROC curve: the chance that what is meant scores higher than what is not.
+
+    Parameters
+    ----------
+    labels : ndarray (T,), bool
+        Which ones are meant.
+    scores : ndarray (T,)
+        Any numbers; equal ones count half.
+
+    Returns
+    -------
+    float or None
+        None if there is only one of the two.
+    """
+    meant, other = scores[labels], np.sort(scores[~labels])
+    if len(meant) == 0 or len(other) == 0:
+        return None
+    below = np.searchsorted(other, meant, "left") + np.searchsorted(other, meant, "right")
+    return float(below.mean() / 2 / len(other))

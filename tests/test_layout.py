@@ -68,7 +68,7 @@ FLOORS = {
         {"activity"},
         {"recipe"},
         {"results"},
-        {"experiments", "analysis"},
+        {"experiments", "analysis", "detection"},
         {"demo", "listening"},
         {"cli"},
         {"__main__"},

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 import benchmarks.vad as benchmark
-from benchmarks.vad import Recording, Silero, WebRTC, area_under, measure, mixes, on_grid, roc_auc
+from benchmarks.vad import Recording, Silero, WebRTC, area_under, measure, mixes, on_grid
+from lstm_scratch.metrics import roc_auc
 from lstm_scratch.scenes import Clip
 from lstm_scratch.sources import Sources
 
