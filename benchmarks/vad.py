@@ -29,11 +29,12 @@ import numpy as np
 
 from benchmarks.memory import resident
 from benchmarks.timing import alternate, machine, threads_everywhere
+from lstm_scratch.activity import SpeechDetector
 from lstm_scratch.errors import DataError
 from lstm_scratch.metrics import roc_auc
 from lstm_scratch.scenes import SceneSettings, draw_scene, frame_labels
 from lstm_scratch.segments import Segmentation, find_segments
-from lstm_scratch.sound import read_audio
+from lstm_scratch.sound import read_audio, resample
 from lstm_scratch.sources import NOISE, SPEECH, Sources, read_noises, read_sources
 
 Row = dict[str, Any]
@@ -129,8 +130,8 @@ class Ours:
 
     name, threshold = "ours", 0.5
 
-    def __init__(self) -> None:
-        self.detector = importlib.import_module("lstm_scratch.activity").SpeechDetector.load()
+    def __init__(self, detector: SpeechDetector | None = None) -> None:
+        self.detector = detector or SpeechDetector.load()
 
     def scores(self, samples: np.ndarray) -> np.ndarray:
         """Score a recording, as of `Detector`.
@@ -145,8 +146,7 @@ class Ours:
         ndarray (N // 160,)
             Probabilities.
         """
-        resample = importlib.import_module("lstm_scratch.sound").resample
-        probabilities = self.detector.probabilities(resample(samples, RATE, self.detector.sample_rate))
+        probabilities = self.detector.probabilities(resample(samples, RATE, self.detector.sample_rate_))
         return on_grid(probabilities, self.detector.hop_s, len(samples) // HOP)
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,11 +17,12 @@ from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import EACH
 from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene
 from lstm_scratch.segments import Segment, Segmentation, Segmenter
+from lstm_scratch.shipped import model_file
 from lstm_scratch.sound import FeatureSettings, FeatureStream, read_audio
 from lstm_scratch.stream import Stream
 from lstm_scratch.training import Epoch
 
-SHIPPED = Path(__file__).parent / "models" / "voice-activity.safetensors"
+SHIPPED = model_file("voice-activity")
 CLASSES = ("other", "speech")  # in the order of labels 0 and 1
 APART = 6  # what sets the seeds of the first scenes apart from those of all else that is drawn
 

@@ -58,6 +58,7 @@ from lstm_scratch.recipe import (
 )
 from lstm_scratch.results import interval_in_words, markdown_table, save_results, table_row
 from lstm_scratch.segments import FORMATS, Segmentation, format_segments
+from lstm_scratch.shipped import card_of, model_file, shipped_models
 from lstm_scratch.sound import PRESETS, AudioError, FeatureError, warm_up_features
 from lstm_scratch.variants import PLAIN, Variant
 
@@ -669,7 +670,7 @@ def _results(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     _check_pictures(options.plots)
     result = evaluate(
-        AudioClassifier.load(options.model),
+        AudioClassifier.load(model_file(options.model)),
         read_corpus(options.data),
         part=options.part,
         test_fold=options.test_fold,
@@ -682,7 +683,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     predictions = []
-    for prediction in label_files(AudioClassifier.load(options.model), options.files, say):
+    for prediction in label_files(AudioClassifier.load(model_file(options.model)), options.files, say):
         predictions.append(prediction)
         if "error" in prediction:
             say(f"{PROGRAM}: error: {prediction['error']}")
@@ -735,8 +736,9 @@ def _vad(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> None:
-    is_detector = load_model(options.model)[1].get("estimator") == SpeechDetector.__name__
-    classifier = (SpeechDetector if is_detector else AudioClassifier).load(options.model)
+    path = model_file(options.model)
+    is_detector = load_model(path)[1].get("estimator") == SpeechDetector.__name__
+    classifier = (SpeechDetector if is_detector else AudioClassifier).load(path)
     about = classifier.describe() | {"parameters": classifier.n_parameters_}
 
     def show() -> None:
@@ -748,6 +750,8 @@ def _info(options: argparse.Namespace) -> None:
         for title, values in (("features", changed), ("settings", about["settings"])):
             print(f"{title}: {', '.join(f'{name}={value}' for name, value in values.items())}")
         print(f"trained: {len(about['history'])} epochs; {json.dumps(about['card'])}")
+        if str(options.model) in shipped_models() and path != options.model:
+            print(f"\n{card_of(str(options.model))}", end="")
 
     _print(options, about, show)
 

@@ -39,7 +39,7 @@ FLOORS = {
             "threads",
             "estimator",
         },
-        {"checks", "files", "corpus", "optim", "lstm", "processes"},
+        {"checks", "files", "corpus", "optim", "lstm", "processes", "shipped"},
         {
             "activations",
             "layers/dropout",
