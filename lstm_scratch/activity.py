@@ -31,14 +31,16 @@ APART = 6  # what sets the seeds of the first scenes apart from those of all els
 class SpeechDetector(AudioClassifier):
     """Voice-activity detector: an LSTM in one direction, with the probability of speech after every step.
 
-    It learns from scenes, which it draws anew for every epoch from clips of speech and of noise.
+    It learns from scenes, which it draws from clips of speech and of noise.
 
     Parameters
     ----------
     scenes : SceneSettings, optional
         What the scenes are like.
-    n_scenes : int, default 600
+    n_scenes : int, default 3000
         Scenes of an epoch.
+    copies : int, default 1
+        1: the scenes of the first epoch are those of all. 0: each epoch has others.
     look_ahead : int, default 4
         Steps that are heard before a step is judged: a part of the latency.
     features, hidden_size, epochs, random_state and so on
@@ -64,7 +66,8 @@ class SpeechDetector(AudioClassifier):
     label_smoothing: float = 0.0
     validation_fraction: float = 0.1
     scenes: SceneSettings = SceneSettings()  # noqa: RUF009 (it is frozen)
-    n_scenes: int = 600
+    n_scenes: int = 3000
+    copies: int = 1
     look_ahead: int = 4
 
     def fit_scenes(
@@ -122,7 +125,8 @@ class SpeechDetector(AudioClassifier):
         X, y = [sequence for sequence, _ in drawn], [names[of_steps] for _, of_steps in drawn]
         fitted = dataclasses.replace(self)._at(rate)
         labels: Any = y  # an array for each
-        fitted._fit(X, labels, None, None, frames, checkpoint, checkpoint_seconds, resume, on_epoch)
+        redraw = None if self.copies else frames
+        fitted._fit(X, labels, None, None, redraw, checkpoint, checkpoint_seconds, resume, on_epoch)
         self.__dict__.update(fitted.__dict__)
         return self
 
@@ -149,6 +153,8 @@ class SpeechDetector(AudioClassifier):
                 "`scenes` says; leave these"
             )
         FeatureStream(self.features, self.sample_rate)  # what cannot listen is refused before it is trained
+        if self.copies not in (0, 1):
+            raise SettingError(f"copies of scenes are 1, drawn once, or 0, drawn anew, not {self.copies!r}")
         check_number("n_scenes", self.n_scenes, whole=True, above=0)
         check_number("look_ahead", self.look_ahead, whole=True, at_least=0)
 
@@ -170,10 +176,10 @@ class SpeechDetector(AudioClassifier):
         frame, hop, _ = self.features.sizes(self.sample_rate)
         step = (self.features.stack - 1) * hop + frame
         late = FeatureStream(self.features, self.sample_rate).delay * hop  # of deltas
-        return self.look_ahead * self.hop_s + (step / 2 + late) / self.sample_rate
+        return self.look_ahead * self.hop_s + (step + late) / self.sample_rate - self.hop_s / 2
 
     def step_labels(self, scene: Scene) -> np.ndarray:
-        """Label the steps of a scene, each by the sample in the middle of what it is about.
+        """Label the steps of a scene, each by the sample in the middle of its `hop_s`.
 
         Parameters
         ----------
@@ -190,7 +196,7 @@ class SpeechDetector(AudioClassifier):
         n_frames = max(0, 1 + (len(scene.active) - frame) // hop)
         n_steps = -(-n_frames // stack)
         step = np.maximum(np.arange(n_steps) - self.look_ahead, 0)
-        middle = step * stack * hop + ((stack - 1) * hop + frame) // 2
+        middle = step * stack * hop + stack * hop // 2
         return np.asarray(scene.active[np.minimum(middle, len(scene.active) - 1)], np.int64)
 
     def probabilities(self, samples: np.ndarray) -> np.ndarray:

@@ -75,10 +75,10 @@ def test_speech_up_to_the_end_ends_with_the_recording(detector):
 def test_hop_and_latency_are_those_of_steps(detector):
     assert detector.hop_s == STACK * HOP / RATE == 0.02
     assert detector.n_ahead == AHEAD * STACK * HOP == 720
-    assert detector.latency_s == pytest.approx(0.06 + 0.035 / 2)
+    assert detector.latency_s == pytest.approx(0.06 + 0.035 - 0.01)
     default = SpeechDetector()
     assert default.hop_s == 0.02
-    assert default.latency_s == pytest.approx(0.08 + 0.035 / 2)
+    assert default.latency_s == pytest.approx(0.08 + 0.035 - 0.01)
 
 
 def arrivals(detector, samples):
@@ -93,16 +93,16 @@ def test_a_probability_comes_when_its_latency_is_over(detector, scene):
     when = arrivals(detector, scene(0).samples[:4020])
     assert len(when) == 13
     assert when.tolist() == [AHEAD * STACK * HOP + t * STACK * HOP + STEP for t in range(13)]
-    waited = (when - (np.arange(13) * STACK * HOP + STEP / 2)) / RATE
+    waited = (when - (np.arange(13) + 0.5) * STACK * HOP) / RATE
     np.testing.assert_allclose(waited, detector.latency_s, rtol=1e-12)
 
 
 def test_deltas_come_late_and_the_latency_says_so(untrained, speakers, scene):
     features = untrained().features.change(delta_order=1, delta_width=5)
     late = untrained(features=features, **SMALL).fit_scenes(speakers(0), [])
-    assert late.latency_s == pytest.approx(0.06 + 0.035 / 2 + 2 * HOP / RATE)
+    assert late.latency_s == pytest.approx(0.06 + 0.035 - 0.01 + 2 * HOP / RATE)
     when = arrivals(late, scene(0).samples[:4000])
-    waited = (when - (np.arange(len(when)) * STACK * HOP + STEP / 2)) / RATE
+    waited = (when - (np.arange(len(when)) + 0.5) * STACK * HOP) / RATE
     np.testing.assert_allclose(waited, late.latency_s, rtol=1e-12)
     samples = scene(1).samples[:7777]
     stream = SpeechStream(late)
