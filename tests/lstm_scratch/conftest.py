@@ -147,6 +147,7 @@ def untrained() -> Callable[..., SpeechDetector]:
     def untrained(**settings) -> SpeechDetector:
         size = {"hidden_size": 9, "num_layers": 2, "learning_rate": 0.02, "batch_size": 8, "look_ahead": 3}
         rest = {"sample_rate": VOICE_HZ, "features": LISTENING, "scenes": SCENES, "n_scenes": 60, "epochs": 5}
+        rest |= {"copies": 0}
         return SpeechDetector(**size | rest | {"random_state": 5} | settings)
 
     return untrained

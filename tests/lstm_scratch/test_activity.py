@@ -22,7 +22,7 @@ SMALL = {"n_scenes": 9, "epochs": 3, "batch_size": 4, "validation_fraction": 0.2
 
 def middles(n_steps):
     """The sample in the middle of what each probability is about."""
-    return np.arange(n_steps) * STACK * HOP + STEP // 2
+    return np.arange(n_steps) * STACK * HOP + STACK * HOP // 2
 
 
 def pulses(begin_s, end_s, seconds, seed=3):
@@ -148,8 +148,7 @@ def test_step_labels_are_those_of_the_middle_of_what_is_judged(untrained, stack,
         assert len(labels) == len(features(scene.samples, RATE))
         for t, label in enumerate(labels):
             about = max(t - look_ahead, 0) * stack  # first frame
-            first, last = about * hop, (about + stack - 1) * hop + FRAME
-            assert label == scene.active[min((first + last) // 2, n - 1)]
+            assert label == scene.active[min(about * hop + stack * hop // 2, n - 1)]
             seen.add(int(label))
     assert seen == {0, 1}
 
