@@ -176,7 +176,8 @@ def test_a_segment_is_printed_while_the_sound_goes_on(detector, detector_file, w
     command = [sys.executable, "-m", "lstm_scratch", "vad", "--model", detector_file, "-"]
     command += ["--sample-rate-hz", str(RATE)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes) as process:
+    # Without buffers of ours, in which a second line would be lost to `communicate`.
+    with subprocess.Popen(command, bufsize=0, **pipes) as process:
         guard = threading.Timer(120, process.kill)  # who waits for the end of stdin would wait for ever
         guard.start()
         process.stdin.write(words[: 2 * RATE + 600].tobytes())  # the second word is over, the third to come
