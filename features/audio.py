@@ -326,7 +326,15 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 
 class Resampler:
-    """Resampling of a recording that comes in blocks: `resample` of blocks with what is around them."""
+    """Resampling of a recording that comes in blocks: `resample` of blocks with what is around them.
+
+    Parameters
+    ----------
+    from_hz : int
+        Rate of the blocks, in Hz.
+    to_hz : int
+        Rate that is wanted, in Hz.
+    """
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
         self.rates = from_hz, to_hz
@@ -339,7 +347,20 @@ class Resampler:
         self.before = 0  # of them are there for what is behind them
 
     def __call__(self, block: np.ndarray, last: bool = False) -> Iterator[np.ndarray]:
-        """Take in a block; give what can be told by now, if there is any."""
+        """Take in a block; give what can be told by now, if there is any.
+
+        Parameters
+        ----------
+        block : array (N,), floating
+            The next samples.
+        last : bool, default False
+            Whether the recording is over with them.
+
+        Yields
+        ------
+        ndarray (M,)
+            The next samples at the wanted rate.
+        """
         if self.rates[0] == self.rates[1]:
             if len(block):
                 yield block

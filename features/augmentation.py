@@ -606,8 +606,10 @@ def augmentation_to_dict(augmentation: Augmentation) -> dict[str, Any]:
     dict
         What JSON can hold.
     """
-    names = ("speed", "shift_ms", "equaliser_db", "snr_db", "exponent", "gain_db", "probability")
-    return {name: getattr(augmentation, name) for name in names}
+    ranges = ("speed", "shift_ms", "equaliser_db", "snr_db", "exponent", "gain_db")
+    plain = {name: getattr(augmentation, name) for name in ranges}
+    plain = {k: v if v is None else [float(bound) for bound in v] for k, v in plain.items()}
+    return plain | {"probability": float(augmentation.probability)}
 
 
 def _check_number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -42,10 +43,11 @@ DRAWN = 7  # warps, and tempos, of which one is drawn
 class Extraction(NamedTuple):
     """Features of many recordings, and what was amiss with some of them."""
 
-    features: list[np.ndarray]  # (T, F) each, of the good ones; or their samples (N,)
+    features: list[np.ndarray]  # (T, F) each, of the good ones
     kept: list[int]  # which ones these are
     bad: list[AudioError]  # why the others are left out
     silent: list[str]  # names of good ones that hold nothing but zeros
+    samples: list[np.ndarray]  # (N,) each, of the good ones, if they are to be kept
 
 
 @dataclass(kw_only=True, eq=False)
@@ -148,13 +150,12 @@ class AudioClassifier(SequenceClassifier):
                 )
             rate = common_sample_rate(files)
         if validation_data is not None:
-            validation_data = (self._extract(validation_data[0], rate), validation_data[1])
-        if self.hears:
-            X = [_samples(item, n, self.features, rate)[1] for n, item in enumerate(X)]
-            if any(item.ndim == 2 for item in X):
-                raise DataError("features cannot be augmented: give paths or samples")
-        data = self._extract(X, rate), y, groups, validation_data
-        redraw = self._redraw(X, rate) if self.hears else None
+            validation_data = (self._extract(validation_data[0], rate).features, validation_data[1])
+        extraction = self._extract(X, rate, keep_samples=self.hears)
+        if any(sound.ndim == 2 for sound in extraction.samples):
+            raise DataError("features cannot be augmented: give paths or samples")
+        data = extraction.features, y, groups, validation_data
+        redraw = self._redraw(extraction.samples, rate) if self.hears else None
         fitted = copy.copy(self)._at(rate)  # what `self` learned before stays, until there is something new
         fitted._fit(*data, redraw, checkpoint, checkpoint_seconds, resume, on_epoch)
         self.__dict__.update(fitted.__dict__)
@@ -226,9 +227,8 @@ class AudioClassifier(SequenceClassifier):
             raise SettingError(f"augmentation is an Augmentation, not {self.augmentation!r}")
         check_number("copies", self.copies, whole=True, at_least=0)
         for name in ("vtln", "tempo"):
-            low, high = getattr(self, name) or (1, 1)
-            if not 0.5 <= low <= high <= 2:
-                raise SettingError(f"{name} is a pair of factors from 0.5 to 2, the lower first")
+            if (factors := getattr(self, name)) is not None:
+                _check_factors(name, factors)
 
     def predict_proba(self, X: Sequence[Any]) -> Any:
         """Compute the probability of every class.
@@ -297,15 +297,17 @@ class AudioClassifier(SequenceClassifier):
         rate = getattr(self, "sample_rate_", self.sample_rate)
         if rate is None:
             raise SettingError("sample_rate is not known yet: give it to the constructor, or call fit first")
-        return self._extract(X, rate)
+        return self._extract(X, rate).features
 
-    def _extract(self, X: Sequence[Any], sample_rate: int) -> list[np.ndarray]:
-        extraction = extract_features(_as_list(X), self.features, sample_rate, self.verbose)
+    def _extract(self, X: Sequence[Any], sample_rate: int, keep_samples: bool = False) -> Extraction:
+        extraction = extract_features(
+            _as_list(X), self.features, sample_rate, self.verbose, keep_samples=keep_samples
+        )
         if extraction.bad:
             raise extraction.bad[0]
         for name in extraction.silent:
             warnings.warn(f"{name}: silent, all samples are zero", stacklevel=3)
-        return extraction.features
+        return extraction
 
     def describe(self) -> dict[str, Any]:
         """Put everything but the arrays into plain values.
@@ -321,15 +323,16 @@ class AudioClassifier(SequenceClassifier):
         settings["augmentation"] = (
             None if self.augmentation is None else augmentation_to_dict(self.augmentation)
         )
+        for name in ("vtln", "tempo"):
+            settings[name] = None if settings[name] is None else [float(factor) for factor in settings[name]]
         return description | {"sample_rate": self.sample_rate_}
 
     @classmethod
     def _restore(cls, arrays: Params, description: dict[str, Any]) -> Self:
-        features = settings_from_dict(description["settings"]["features"])
-        augmentation = description["settings"]["augmentation"]
-        if augmentation is not None:
-            augmentation = Augmentation(**augmentation)
-        settings = description["settings"] | {"features": features, "augmentation": augmentation}
+        settings = _tuples(description["settings"])
+        settings["features"] = settings_from_dict(settings["features"])
+        if settings["augmentation"] is not None:
+            settings["augmentation"] = Augmentation(**_tuples(settings["augmentation"]))
         classifier = super()._restore(arrays, description | {"settings": settings})
         classifier.sample_rate_ = description["sample_rate"]
         return classifier
@@ -359,14 +362,14 @@ def extract_features(
     heard : callable, optional
         Takes the name, the samples (N,) and the rate in Hz of every good file, as it was recorded.
     keep_samples : bool, default False
-        Give the samples of those that have features, in the place of these: for who is to change them.
+        Give the samples of the good ones, too: for who is to change them.
 
     Returns
     -------
     Extraction
         Features of the good ones, reasons against the bad ones.
     """
-    result = Extraction([], [], [], [])
+    result = Extraction([], [], [], [], [])
     with progress_bar(len(recordings), "features", "clips", verbose) as bar:
         for n, recording in enumerate(recordings):
             try:
@@ -375,7 +378,9 @@ def extract_features(
                 result.bad.append(error)
             else:
                 found = samples if samples.ndim == 2 else features(samples, sample_rate)
-                result.features.append(samples if keep_samples else found)
+                result.features.append(found)
+                if keep_samples:
+                    result.samples.append(samples)
                 if samples.ndim == 1 and not samples.any():
                     result.silent.append(name)
                 result.kept.append(n)
@@ -410,6 +415,20 @@ def common_sample_rate(files: Sequence[str | os.PathLike[str]]) -> int:
     if not rates:
         raise error
     return min(MAX_DEFAULT_RATE, *rates)
+
+
+def _check_factors(name: str, factors: Any) -> None:
+    """Refuse what is no pair of factors in order."""
+    pair = list(factors) if isinstance(factors, tuple | list | np.ndarray) else []
+    if not (
+        len(pair) == 2 and all(isinstance(factor, Real) for factor in pair) and 0.5 <= pair[0] <= pair[1] <= 2
+    ):
+        raise SettingError(f"{name} is a pair of factors from 0.5 to 2, the lower first, not {factors!r}")
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn lists into what they were before JSON."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _as_list(X: Sequence[Any]) -> list[Any]:

@@ -315,6 +315,8 @@ class SequenceClassifier(Estimator):
         """
         self._training_options()
         self._make_network(n_features=1, n_classes=2)
+        if not isinstance(self.bidirectional, bool | np.bool_):
+            raise SettingError(f"bidirectional is True or False, not {self.bidirectional!r}")
         check_number("forget_bias", self.forget_bias)
         check_probability("validation_fraction", self.validation_fraction)
         check_number("random_state (the seed)", self.random_state, whole=True, at_least=0)

@@ -50,6 +50,7 @@ from lstm_scratch.processes import usable_cpus
 from lstm_scratch.recipe import (
     DEFAULT,
     build_classifier,
+    plain_settings,
     read_recipe,
     recipe_names,
     setting_of_text,
@@ -703,7 +704,7 @@ def _recipes(options: argparse.Namespace) -> None:
     recipe = read_recipe(options.name)
     settings = settings_of(build_classifier(recipe.settings, recipe.task))
     text = to_toml(settings, recipe.about, recipe.short_cuts, recipe.task)
-    _print(options, settings, lambda: print(text, end=""))
+    _print(options, plain_settings(settings), lambda: print(text, end=""))
 
 
 def _vad(options: argparse.Namespace) -> int:

@@ -8,7 +8,8 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +26,7 @@ from lstm_scratch.errors import DataError, UserError
 from lstm_scratch.inspection import Inspector
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
 from lstm_scratch.processes import in_processes
-from lstm_scratch.recipe import settings_of
+from lstm_scratch.recipe import plain_settings, settings_of
 from lstm_scratch.results import Predictions, figures
 from lstm_scratch.training import Epoch
 from lstm_scratch.version import __version__
@@ -297,7 +298,7 @@ def cross_validate(
         _outcome(corpus, [name for name, _ in parted], seeds, rounds)
         | {
             "protocol": {"folds": folds, "part": part, "processes": processes, "skip_bad": skip_bad},
-            "settings": _plain_settings(classifier),
+            "settings": plain_settings(settings_of(classifier) | {"engine": classifier.engine}),
             "data": _name(corpus),
             "versions": {"lstm_scratch": __version__, "numpy": np.__version__, "numba": _numba_version()},
             "parameters": rounds[0].result["parameters"],
@@ -401,15 +402,6 @@ def _outcome(corpus: Corpus, folds: list[str], seeds: Sequence[int], rounds: lis
     }
 
 
-def _plain_settings(classifier: AudioClassifier) -> dict[str, Any]:
-    """List settings as JSON can hold them."""
-    settings = settings_of(classifier) | {"engine": classifier.engine}
-    if isinstance(weights := settings["class_weight"], Mapping):
-        settings["class_weight"] = {str(label): float(weight) for label, weight in weights.items()}
-    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
-
-
 def _name(corpus: Corpus) -> str:
     """Name the data by a file or a folder; `manifest.csv` is what many are called."""
     path = Path(corpus.name).absolute()
@@ -448,7 +440,16 @@ def _features(
         raise DataError(f"{corpus.name}: none of its {len(corpus)} recordings can be used")
     for name in extraction.silent if inspector is None else ():
         say(f"warning: {name}: silent, all samples are zero")
-    return dict(zip(extraction.kept, extraction.features, strict=True))
+    arrays = extraction.samples if classifier.hears else extraction.features
+    return dict(zip(extraction.kept, arrays, strict=True))
+
+
+@contextlib.contextmanager
+def _silence_known() -> Iterator[None]:
+    """Let a classifier that is given samples not warn of silence, which `_features` told of by its file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"array \d+: silent")
+        yield
 
 
 def _train_and_test(
@@ -479,7 +480,8 @@ def _train_and_test(
                 "used; mend one, or remove the class"
             )
     groups = [corpus.groups[n] for n in training] if corpus.groups and division.groups_disjoint else None
-    classifier.fit(*data(training), groups, data(validation) if validation else None, **how)
+    with _silence_known():
+        classifier.fit(*data(training), groups, data(validation) if validation else None, **how)
     if classifier.validation_fraction and classifier.history_[0]["validation_loss"] is None:
         say("warning: no clips can be spared for a validation part; the last epoch is kept")
     result, predicted = _test(corpus, classifier, test, features)
@@ -496,7 +498,8 @@ def _test(
     confusion = np.zeros((len(names), len(names)), np.int64)
     predicted = np.zeros(0, np.intp)
     if indices:
-        predicted = classifier.predict_proba([features[n] for n in indices]).argmax(axis=1)
+        with _silence_known():
+            predicted = classifier.predict_proba([features[n] for n in indices]).argmax(axis=1)
         true = np.array([names.index(corpus.labels[n]) for n in indices])
         confusion = confusion_matrix(true, predicted, len(names))
     figures_of_merit = {

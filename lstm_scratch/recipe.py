@@ -6,10 +6,13 @@ nothing is the general one. Files that are shipped lie in the folder ``recipes``
 
 import dataclasses
 import difflib
+import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lstm_scratch.activity import SpeechDetector
 from lstm_scratch.audio import AudioClassifier
@@ -35,7 +38,8 @@ _SOUND = _names(Augmentation, "noises")
 _VARIANT = _names(Variant)
 _SIZES = ("hidden_size", "num_layers", "bidirectional", "pooling", "dropout", "forget_bias")
 _CHANGES = ("vtln", "tempo", "copies", "mixup", "time_masks", "time_mask", "feature_masks", "feature_mask")
-_SCENE = "scenes."  # before the names of what scenes are like, some of which augmentation has, too
+SCENES = "scenes"  # the table of a detector alone
+_SCENE = f"{SCENES}."  # before the names of what scenes are like, some of which augmentation has, too
 _DETECTOR = ("look_ahead", "n_scenes")
 _PARTS = ("features", "augmentation", "variant")  # settings that have settings
 _OWN = ("random_state", "verbose", "engine")  # of a run, and not of what is run
@@ -46,9 +50,10 @@ TABLES: dict[str, tuple[str, ...]] = {
     "augmentation": (*_SOUND, *_CHANGES),
     "network": (*_SIZES, *_VARIANT),
     "training": _names(AudioClassifier, "sample_rate", *_SIZES, *_CHANGES, *_PARTS, *_OWN),
-    "scenes": (*_DETECTOR, *(_SCENE + name for name in _names(SceneSettings))),  # of a SpeechDetector alone
+    SCENES: (*_DETECTOR, *(_SCENE + name for name in _names(SceneSettings))),
 }
 _TABLE_OF = {name: table for table, names in TABLES.items() for name in names}
+_WORDS = ("true", "false", "none")  # which are typed in any case
 _OPTIONAL = {
     "equaliser_db",
     "sample_rate",
@@ -137,10 +142,15 @@ def read_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: no TOML file ({error}); mend it there") from None
     about, task = str(tables.pop(ABOUT, "")), tables.pop(TASK, CLASSIFICATION)
-    if task not in _ESTIMATORS:
+    if task not in list(_ESTIMATORS):
         raise SettingError(f"{path}: {TASK} is {' or '.join(_ESTIMATORS)}, not {task!r}")
     settings: dict[str, Any] = {}
     short_cuts = tables.pop(FAST, {})
+    if not isinstance(short_cuts, dict):
+        raise SettingError(f"{path}: {FAST} is a table of settings, [{FAST}], not {short_cuts!r}")
+    if isinstance(scenes := short_cuts.get(SCENES), dict):  # scenes.speech = 0.5
+        del short_cuts[SCENES]
+        short_cuts |= {_SCENE + key: value for key, value in scenes.items()}
     for key in short_cuts:
         _table_of(key, f"{path}, [{FAST}]")
     for table, values in tables.items():
@@ -148,13 +158,12 @@ def read_recipe(name: str) -> Recipe:
             raise SettingError(f"{path}: {table}: settings stand in the tables {', '.join(TABLES)}")
         for key, value in values.items():
             where = f"{path}, [{table}]"
-            if table == "scenes" and key not in _DETECTOR:
+            if table == SCENES and (_SCENE + key in _TABLE_OF or key not in _TABLE_OF):
                 key = _SCENE + key
             if _table_of(key, where) != table:
                 raise SettingError(f"{where}: {key} stands in [{_TABLE_OF[key]}]; move it there")
             settings[key] = _read(key, value)
-    if task == CLASSIFICATION and (others := set(settings) & set(TABLES["scenes"])):
-        raise SettingError(f"{path}: {min(others)}: only {TASK} = {ACTIVITY!r} has scenes")
+    _check_task((*settings, *short_cuts), task, str(path))
     short_cuts = {key: _read(key, value) for key, value in short_cuts.items()}
     return Recipe(path.stem, about, settings, short_cuts, task)
 
@@ -184,10 +193,11 @@ def setting_of_text(text: str) -> tuple[str, Any]:
         raise SettingError(f"a setting is told as NAME=VALUE, such as hidden_size=32, not {text!r}")
     if _table_of(name, "--set") == "features" and name != "sample_rate":
         return setting_from_text(text)
+    word = value.lower()
     try:
-        return name, _read(name, tomllib.loads(f"value = {value}")["value"])
+        return name, _read(name, tomllib.loads(f"value = {word if word in _WORDS else value}")["value"])
     except tomllib.TOMLDecodeError:
-        return name, _read(name, value)
+        return name, _read(name, word if word in _WORDS else value)
 
 
 def build_classifier(
@@ -216,6 +226,7 @@ def build_classifier(
     """
     for name in settings:
         _table_of(name, "settings")
+    _check_task(settings, task, "settings")
 
     def of(names: Sequence[str]) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
@@ -226,14 +237,13 @@ def build_classifier(
         scenes = {name.removeprefix(_SCENE): settings[name] for name in settings if name.startswith(_SCENE)}
         others = of(_DETECTOR) | {"scenes": dataclasses.replace(default.scenes, **scenes)} | others
     own = (*_SIZES, *_CHANGES, *TABLES["training"], "sample_rate")
-    sound = of(_SOUND)
-    changes = any(
-        sound.get(name) is not None for name in ("speed", "shift_ms", "equaliser_db", "snr_db", "gain_db")
-    )
+    augmentation = Augmentation(**of(_SOUND))
+    names = ("speed", "shift_ms", "equaliser_db", "snr_db", "gain_db")
+    changes = augmentation.probability and any(getattr(augmentation, name) is not None for name in names)
     return estimator(
         **of(own),
         features=default.features.change(**of(_names(FeatureSettings))),
-        augmentation=Augmentation(**sound) if changes else None,
+        augmentation=augmentation if changes else None,
         variant=Variant(**of(_VARIANT)),
         **others,
     )
@@ -302,6 +312,31 @@ def to_toml(
     return "\n".join(lines).strip() + "\n"
 
 
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings into what JSON can hold.
+
+    Parameters
+    ----------
+    settings : mapping
+        Values by name.
+
+    Returns
+    -------
+    dict
+        Pairs as lists, labels as text, numpy's numbers as Python's, and None for what is infinite.
+    """
+    return {name: _plain(value) for name, value in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | np.ndarray):
+        return [_plain(item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if value == math.inf else value
+
+
 def _toml(value: Any) -> str:
     if value is None:
         return '"none"'
@@ -324,6 +359,12 @@ def _table_of(name: str, where: str) -> str:
         )
         raise SettingError(f"{where}: there is no setting {name!r}{hint}")
     return _TABLE_OF[name]
+
+
+def _check_task(names: Iterable[str], task: str, where: str) -> None:
+    """Refuse what another task alone has."""
+    if task == CLASSIFICATION and (others := set(names) & set(TABLES[SCENES])):
+        raise SettingError(f"{where}: {min(others)}: only {TASK} = {ACTIVITY!r} has scenes; leave it out")
 
 
 def _read(name: str, value: Any) -> Any:

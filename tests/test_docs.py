@@ -37,6 +37,7 @@ PARAMETERS_ELSEWHERE = {
     "lstm_scratch.layers.stack.StackCache",
     "lstm_scratch.lstm.LSTMCache",
     "lstm_scratch.network.NetworkCache",
+    "lstm_scratch.recipe.Recipe",
     "lstm_scratch.results.Predictions",
     "lstm_scratch.scenes.Clip",
     "lstm_scratch.scenes.Scene",
