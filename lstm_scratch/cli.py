@@ -631,9 +631,12 @@ def _cross_validate(options: argparse.Namespace) -> None:
         if not options.overwrite:
             check_new(options.output)
         check_writable(options.output)
+    classifier = _classifier(options, 0)
+    if isinstance(classifier, SpeechDetector):
+        raise UserError(f"the recipe {options.recipe} is for `train`: it has no clips to cross-validate")
     outcome = cross_validate(
         read_corpus(options.data),
-        _classifier(options, 0),
+        classifier,
         options.folds,
         part=options.part,
         seeds=range(options.seeds),
