@@ -270,7 +270,7 @@ def equalise(samples: np.ndarray, gains_db: Sequence[float]) -> np.ndarray:
     """
     _check(samples)
     samples = np.asarray(samples)
-    if len(gains_db) < 2:
+    if np.ndim(gains_db) != 1 or len(gains_db) < 2:
         raise FeatureError(f"gains_db are at least two numbers, not {gains_db!r}")
     for db in gains_db:
         _check_number("each of gains_db", db, *DECIBELS)

@@ -1,6 +1,7 @@
 """Augmentation does what it says, by measure: SNR, spectra, pitch, masks, mixtures; a seed repeats it."""
 
 import doctest
+import json
 import math
 import pickle
 
@@ -20,6 +21,7 @@ from features import (
     change_speed,
     coloured_noise,
     draw_vtln_warp,
+    equalise,
     gain,
     mix,
     mixup_weight,
@@ -27,6 +29,7 @@ from features import (
     spec_augment,
     time_shift,
 )
+from features.augmentation import augmentation_to_dict
 
 RATE = 8000
 CLIP = np.random.default_rng(0).uniform(-0.5, 0.5, 1234)
@@ -255,6 +258,87 @@ def test_every_hundredth_is_a_speed_of_its_own():
     assert lengths == [math.ceil(1_000_000 / percent) for percent in range(50, 201)]
 
 
+# Tone
+
+
+def mel_hz(n_gains, rate):
+    """Where the gains are: equally far apart in mel of 0 to 8 kHz, which stand for half the sample rate."""
+    return 700 * (np.exp(np.linspace(0, np.log1p(8000 / 700), n_gains)) - 1) * rate / 16_000
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(np.float64, 1e-13), (np.float32, 3e-7)])
+@pytest.mark.parametrize(("db", "factor"), [(0, 1), (20, 10), (-6, 0.5011872336272722)])
+@pytest.mark.parametrize("n_gains", [2, 5])
+def test_gains_that_are_all_alike_are_one_gain(n_gains, db, factor, dtype, within):
+    clip = CLIP.astype(dtype)
+    equalised = equalise(clip, [db] * n_gains)
+    assert equalised.dtype == dtype
+    np.testing.assert_allclose(equalised, factor * clip, rtol=0, atol=factor * within)
+
+
+@pytest.mark.parametrize("rate", [RATE, 22_050])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_tone_has_the_gain_of_its_frequency_and_its_phase(dtype, rate):
+    gains = [0, 6, -12, 9, -3]
+    places = np.array(mel_hz(5, rate))
+    middles = np.array(mel_hz(9, rate))[1::2]  # straight in between
+    at = dict(zip(places[1:-1], gains[1:-1], strict=True)) | dict(zip(middles, [3, -3, -1.5, 3], strict=True))
+    for hz, db in at.items():
+        clip = tone(hz, 9000, dtype, rate)
+        inside = slice(1500, -1500)
+        np.testing.assert_allclose(
+            equalise(clip, gains)[inside], 10 ** (db / 20) * clip[inside], atol=0.01 * 10 ** (db / 20)
+        )
+
+
+def test_a_constant_has_the_first_gain_and_the_highest_frequency_the_last():
+    flat, alternating = np.ones(9000), np.resize([1.0, -1.0], 9000)
+    inside = slice(4000, 5000)
+    for clip, factor in ((flat, 10), (alternating, 0.1)):
+        np.testing.assert_allclose(equalise(clip, [20, 0, -20])[inside], factor * clip[inside], rtol=0.02)
+
+
+def test_a_tone_is_changed_without_delay_and_what_is_at_the_end_is_not_heard_at_the_beginning():
+    clip = np.zeros(4001)
+    clip[2000] = 1
+    response = equalise(clip, [-9, 4, 7, -2, 5, -6])
+    np.testing.assert_allclose(response, response[::-1], atol=1e-12)
+    assert np.argmax(np.abs(response)) == 2000
+    for place in (0, -1):
+        clip = np.zeros(4001)
+        clip[place] = 1
+        far = (
+            equalise(clip, [-9, 4, 7, -2, 5, -6])[::-1]
+            if place == 0
+            else equalise(clip, [-9, 4, 7, -2, 5, -6])
+        )
+        assert np.abs(far[:2000]).max() < 1e-3 * np.abs(far).max()
+        assert np.argmax(np.abs(far)) == 4000
+
+
+def test_an_equaliser_leaves_its_input_as_it_is_and_takes_short_clips():
+    clip = np.array([0.25])
+    clip.flags.writeable = False
+    assert equalise(clip, (6, 6)) == pytest.approx([0.25 * 10**0.3])
+    assert len(equalise(CLIP[:7], np.array([3.0, -3.0, 1.0]))) == 7
+
+
+@pytest.mark.parametrize(
+    ("gains_db", "message"),
+    [
+        ([3], r"gains_db are at least two numbers, not \[3\]"),
+        ([], r"gains_db are at least two numbers, not \[\]"),
+        (3, "gains_db are at least two numbers, not 3"),
+        ([3, math.nan], "each of gains_db is a finite number from -200 to 200, not nan"),
+        ([3, 201], "each of gains_db is a finite number from -200 to 200, not 201"),
+        ([3, "4"], "each of gains_db is .*, not '4'"),
+    ],
+)
+def test_gains_that_are_none_are_refused(gains_db, message):
+    with pytest.raises(FeatureError, match=f"^{message}$"):
+        equalise(CLIP, gains_db)
+
+
 def test_vtln_warps_are_uniform_around_1():
     rng = generator()
     warps = np.array([draw_vtln_warp(rng) for _ in range(20_000)])
@@ -444,7 +528,9 @@ def test_what_does_not_go_together_is_not_mixed(first, second):
 
 # All together
 
-EVERYTHING = Augmentation(speed=(0.9, 1.1), shift_ms=(-20, 20), snr_db=(3, 20), gain_db=(-9, 6))
+EVERYTHING = Augmentation(
+    speed=(0.9, 1.1), shift_ms=(-20, 20), equaliser_db=(-8, 8), snr_db=(3, 20), gain_db=(-9, 6)
+)
 
 
 def test_changes_come_in_the_documented_order():
@@ -543,6 +629,73 @@ def test_coloured_noise_of_a_drawn_exponent_is_the_default_noise():
     assert np.polyfit(np.log(np.arange(1, 300)), np.log(power), 1)[0] == pytest.approx(-2, abs=0.05)
 
 
+def test_six_gains_of_an_equaliser_are_drawn_each_for_itself():
+    """Read off the response to an impulse, at the frequencies where they stand."""
+    augment, rng = Augmentation(equaliser_db=(-9, 4)), generator()
+    impulse = np.zeros(1025)
+    impulse[512] = 1
+    places = np.array(mel_hz(6, RATE))[:5]
+    drawn = []
+    for _ in range(600):
+        response = augment(impulse, RATE, rng)
+        spectrum = np.exp(-2j * np.pi * np.outer(places, np.arange(1025) - 512) / RATE) @ response
+        drawn.append(20 * np.log10(np.abs(spectrum)))
+    drawn = np.array(drawn)
+    assert drawn.min() > -9.3
+    assert drawn.max() < 4.3
+    np.testing.assert_allclose(drawn.mean(axis=0), -2.5, atol=5 * 13 / math.sqrt(12 * 600))
+    np.testing.assert_allclose(drawn.std(axis=0), 13 / math.sqrt(12), rtol=0.1)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.eye(5), atol=0.2)
+
+
+def test_tone_comes_after_the_shift_and_before_the_noise():
+    augment = Augmentation(
+        shift_ms=(5, 5), equaliser_db=(20, 20), snr_db=(7, 7), noises=[BABBLE], gain_db=(-6, -6)
+    )
+    added = augment(CLIP, RATE, generator()) / 10 ** (-6 / 20) - 10 * time_shift(CLIP, 40)
+    assert decibels(10 * time_shift(CLIP, 40), added) == pytest.approx(7, abs=1e-5)
+    assert len(starts_of(added, BABBLE)) == 1
+
+
+def test_noise_that_is_made_up_lasts_a_second_and_is_repeated_without_a_seam():
+    augment = Augmentation(snr_db=(3, 3), exponent=(1, 1))
+    clip = tone(300, 2 * RATE + 777)
+    added = augment(clip, RATE, generator()) - clip
+    assert decibels(clip, added) == pytest.approx(3, abs=1e-5)
+    np.testing.assert_allclose(added[RATE:], added[:-RATE], atol=1e-6)
+    for shorter in (1, 2, 400, 4000):
+        other = np.abs(added[shorter:] - added[:-shorter]).max()
+        assert other > 0.1 * np.abs(added).max(), "not sooner"
+    # A clip of less has noise of its own length.
+    clip = tone(300, 800)
+    added = augment(clip, RATE, generator()) - clip
+    assert decibels(clip, added) == pytest.approx(3, abs=1e-5)
+    spectrum = np.abs(np.fft.rfft(added))
+    assert spectrum[0] < 1e-5 * spectrum.max(), "all of it, as its mean is 0"
+
+
+def test_what_makes_an_augmentation_again_is_what_json_holds():
+    augment = Augmentation(
+        speed=np.array([0.9, 1.1]),
+        equaliser_db=(-3, np.float32(5)),
+        snr_db=[4, 9],
+        probability=np.float64(0.75),
+    )
+    plain = augmentation_to_dict(augment)
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain == {
+        "speed": [0.9, 1.1],
+        "shift_ms": None,
+        "equaliser_db": [-3.0, 5.0],
+        "snr_db": [4.0, 9.0],
+        "exponent": [0.0, 2.0],
+        "gain_db": None,
+        "probability": 0.75,
+    }
+    first, second = (a(CLIP, RATE, generator(4)) for a in (augment, Augmentation(**plain)))
+    np.testing.assert_array_equal(first, second)
+
+
 @pytest.mark.parametrize("seed", range(9))
 def test_a_clip_of_one_sample_survives_everything(seed):
     assert np.isfinite(EVERYTHING(np.ones(1), RATE, generator(seed))).all()
@@ -568,9 +721,10 @@ def test_the_example_gives_what_it_shows():
         lambda samples: gain(samples, 5),
         lambda samples: time_shift(samples, 5),
         lambda samples: change_speed(samples, 1.1),
+        lambda samples: equalise(samples, [3, -3]),
         lambda samples: Augmentation()(samples, RATE, generator()),
     ],
-    ids=["add_noise", "gain", "time_shift", "change_speed", "Augmentation"],
+    ids=["add_noise", "gain", "time_shift", "change_speed", "equalise", "Augmentation"],
 )
 def test_samples_that_are_no_sound_are_refused(call):
     for samples, message in [
@@ -636,6 +790,11 @@ def test_masks_out_of_range_are_refused(setting, message):
         ({"snr_db": (20, 5)}, r"snr_db is a pair \(lowest, highest\), not \(20, 5\); swap them"),
         ({"snr_db": (5, 500)}, "each bound of snr_db is a finite number from -200 to 200, not 500"),
         ({"exponent": (-11, 0)}, "each bound of exponent is a finite number from -10 to 10, not -11"),
+        ({"equaliser_db": (6, -6)}, r"equaliser_db is a pair \(lowest, highest\), not \(6, -6\); swap them"),
+        (
+            {"equaliser_db": (0, 201)},
+            "each bound of equaliser_db is a finite number from -200 to 200, not 201",
+        ),
         ({"gain_db": (math.nan, 0)}, "each bound of gain_db is a finite number from -200 to 200, not nan"),
         ({"probability": 1.5}, r"probability is a finite number from 0 to 1, not 1\.5"),
         ({"noises": [BABBLE, np.zeros(7)]}, r"noises\[1\]: all samples are 0; leave it out"),

@@ -132,7 +132,19 @@ def test_a_model_is_trained_by_a_recipe_and_its_figures_are_told(run, tones, tmp
 
 
 def test_a_cross_validation_names_its_recipe(run, tones, tmp_path, own):
-    words = ("--folds", 2, "--recipe", own, "--set", "cell_clip=inf", "--epochs", 1, "--json")
+    words = (
+        "--folds",
+        2,
+        "--recipe",
+        own,
+        "--set",
+        "cell_clip=inf",
+        "--epochs",
+        1,
+        "--processes",
+        1,
+        "--json",
+    )
     outcome = json.loads(run("cross-validate", tones, *words).out, parse_constant=pytest.fail)
     assert outcome["recipe"] == str(own)
     found = [outcome["settings"][name] for name in ("tempo", "gain_db", "cell_clip", "pooling", "epochs")]
