@@ -103,8 +103,8 @@ def evaluate_detector(
     Returns
     -------
     dict
-        Over all steps: ``auc``, the area under the ROC curve (None without speech, or without anything else);
-        Over all steps: ``auc``, the area under the ROC curve (None if there is only speech, or none);
+        Over all steps: ``auc``, the area under the ROC curve (None if there is only speech, or none); ``f1``,
+        ``precision`` and ``recall`` of speech at a probability of 0.5; and ``n``, the number of steps.
     """
     rng = np.random.default_rng(n_scenes)
     scores, truth = [], []

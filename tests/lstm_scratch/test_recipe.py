@@ -72,9 +72,6 @@ def test_a_shipped_recipe_is_read_and_built_and_its_settings_are_in_range(name):
         for key in settings.keys() - recipe.short_cuts.keys():
             assert told[key] == settings[key] or settings.get("probability") == 0, key
     assert type(classifier) is (SpeechDetector if name == "voice-activity" else AudioClassifier)
-    for key, value in recipe.settings.items():
-        default = settings_of(build_classifier({}, recipe.task))[key]
-        assert value != default, f"{key} is so anyway"
 
 
 @pytest.mark.parametrize("name", NAMES)
