@@ -2,7 +2,8 @@
 
 An `Inspector` is handed every recording once, while its features are computed: nothing is read twice. It
 keeps a few numbers of each, and a fingerprint of 2 kB at the most, by which the same recording is known again
-at another level, in another format, at another sample rate, or cut a little differently.
+at another level, in another format, at another sample rate, or cut a little differently. These numbers,
+`Heard`, can be kept as bytes: whoever has them need not read the recording again.
 
 The fingerprint is in two parts. The mean power in 24 bands tells which clips may be the same at all: nearest
 neighbours in a tree, so the work does not grow with the square of the clips. The waveform of the loudest half
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Self, get_args
 
 import numpy as np
 
@@ -45,6 +46,17 @@ HARDLY = 0.25  # between the samples, and where they overlap by half, copies sti
 FINER = 4  # steps per sample in which a shift is looked for
 
 PARTS = get_args(Part)
+DIGEST_BYTES = 16
+HEARD = np.dtype(
+    [
+        ("sample_rate", "<u4"),
+        ("seconds", "<f8"),
+        ("silence", "<f8"),
+        ("clipped", "<f8"),
+        ("digest", f"V{DIGEST_BYTES}"),
+        ("bands_db", "<f4", len(BAND_EDGES_HZ) - 1),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -142,26 +154,115 @@ class _Fingerprint(NamedTuple):
     wave: np.ndarray  # (n,), int8
 
 
-class _Heard(NamedTuple):
-    """What is kept of a recording."""
+class Heard(NamedTuple):
+    """What is kept of a recording.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Its own, in Hz.
+    seconds : float
+        Its duration.
+    silence : float
+        Part of it that is digital silence.
+    clipped : float
+        Part of it that is flat at full scale.
+    digest : bytes
+        A hash of the samples.
+    fingerprint : tuple or None
+        Powers of bands, and a waveform. None: there is nothing to be heard below 3.4 kHz.
+    """
 
     sample_rate: int
     seconds: float
-    silence: float  # part of it that is digital silence
-    clipped: float  # part of it that is flat at full scale
+    silence: float
+    clipped: float
     digest: bytes
-    fingerprint: _Fingerprint | None  # None: nothing to be heard below 3.4 kHz
+    fingerprint: _Fingerprint | None
 
     @property
     def is_silent(self) -> bool:
+        """Whether all samples are zero."""
         return self.silence == 1
+
+    def to_bytes(self) -> bytes:
+        """Put it into bytes.
+
+        Returns
+        -------
+        bytes
+            A record, and behind it the waveform of the fingerprint, if there is one.
+        """
+        record = np.zeros((), HEARD)
+        for name in ("sample_rate", "seconds", "silence", "clipped"):
+            record[name] = getattr(self, name)
+        record["digest"] = np.void(self.digest)
+        if self.fingerprint is None:
+            return record.tobytes()
+        record["bands_db"] = self.fingerprint.bands_db
+        return record.tobytes() + self.fingerprint.wave.tobytes()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Take it from the bytes that `to_bytes` made.
+
+        Parameters
+        ----------
+        raw : bytes
+            Of one recording.
+
+        Returns
+        -------
+        Heard
+            The same values.
+        """
+        record = np.frombuffer(raw, HEARD, 1)[0]
+        wave = np.frombuffer(raw, np.int8, offset=HEARD.itemsize)
+        return cls(
+            int(record["sample_rate"]),
+            float(record["seconds"]),
+            float(record["silence"]),
+            float(record["clipped"]),
+            record["digest"].tobytes(),
+            _Fingerprint(record["bands_db"].copy(), wave.copy()) if len(wave) else None,
+        )
+
+
+def hear(samples: np.ndarray, sample_rate: int) -> Heard:
+    """Work out what is kept of a recording.
+
+    Parameters
+    ----------
+    samples : ndarray (N,), floating
+        Mono sound as it was recorded, at least one sample; full scale is 1.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    Heard
+        What an `Inspector` takes in.
+    """
+    samples = np.ascontiguousarray(samples, np.float32)
+    digest = hashlib.blake2b(samples.data, digest_size=DIGEST_BYTES, salt=sample_rate.to_bytes(8, "little"))
+    silence = 1.0
+    if samples.any():
+        silence = _in_runs(samples == 0, SILENT_S * sample_rate) / len(samples)
+    return Heard(
+        sample_rate,
+        len(samples) / sample_rate,
+        silence,
+        _in_runs(np.abs(samples) >= FULL_SCALE, FLAT) / len(samples),
+        digest.digest(),
+        _fingerprint(samples, sample_rate),
+    )
 
 
 class Inspector:
     """Takes in recordings one by one, and then tells about them."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[str, Heard] = {}
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -178,19 +279,19 @@ class Inspector:
         sample_rate : int
             In Hz.
         """
-        samples = np.ascontiguousarray(samples, np.float32)
-        digest = hashlib.blake2b(samples.data, digest_size=16, salt=sample_rate.to_bytes(8, "little"))
-        silence = 1.0
-        if samples.any():
-            silence = _in_runs(samples == 0, SILENT_S * sample_rate) / len(samples)
-        self._heard[name] = _Heard(
-            sample_rate,
-            len(samples) / sample_rate,
-            silence,
-            _in_runs(np.abs(samples) >= FULL_SCALE, FLAT) / len(samples),
-            digest.digest(),
-            _fingerprint(samples, sample_rate),
-        )
+        self.add_heard(name, hear(samples, sample_rate))
+
+    def add_heard(self, name: str, heard: Heard) -> None:
+        """Take in what was kept of a recording.
+
+        Parameters
+        ----------
+        name : str
+            Its path.
+        heard : Heard
+            What `hear` made of it.
+        """
+        self._heard[name] = heard
 
     def report(
         self, corpus: Corpus, parts: Sequence[str] | None = None, sample_rate: int | None = None
@@ -234,7 +335,7 @@ class Inspector:
 class _Clip(NamedTuple):
     label: str
     part: str
-    heard: _Heard
+    heard: Heard
 
 
 def inspect_corpus(corpus: Corpus, sample_rate: int | None = None) -> Report:

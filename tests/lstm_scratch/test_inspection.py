@@ -10,7 +10,7 @@ import soundfile
 
 from lstm_scratch.corpus import Corpus, read_corpus
 from lstm_scratch.experiments import train
-from lstm_scratch.inspection import Inspector, inspect_corpus
+from lstm_scratch.inspection import Heard, Inspector, hear, inspect_corpus
 from lstm_scratch.sound import read_audio, resample
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -249,9 +249,9 @@ def test_it_is_said_before_training_begins_and_what_is_learned_stays_the_same(to
     corpus, events = read_corpus(tones), []
 
     class Watched(type(tiny())):
-        def fit(self, *given):
+        def fit(self, *given, **how):
             events.append("training")
-            return super().fit(*given)
+            return super().fit(*given, **how)
 
     classifier = Watched(**tiny(epochs=1).get_params())
     result = train(corpus, classifier, say=events.append)
@@ -261,6 +261,22 @@ def test_it_is_said_before_training_begins_and_what_is_learned_stays_the_same(to
     assert result["corpus"]["classes"][2]["clips"] == {"training": 6, "test": 2}
     for finding in result["corpus"]["findings"]:
         assert header + 3 < events.index(f"warning: {finding['message']}") < events.index("training")
+
+
+def test_what_is_kept_of_a_recording_goes_through_bytes():
+    sounds = [(noise(5), 8000), (np.zeros(70, np.float32), 44_100), (np.ones(900, np.float32), 16_000)]
+    for samples, rate in sounds:
+        heard = hear(samples, rate)
+        again = Heard.from_bytes(heard.to_bytes())
+        assert again[:-1] == heard[:-1]
+        assert (again.sample_rate, again.seconds) == (rate, len(samples) / rate)
+        assert again.is_silent == (not samples.any())
+        assert (again.fingerprint is None) == (heard.fingerprint is None)
+        if heard.fingerprint is not None:
+            for ours, theirs in zip(again.fingerprint, heard.fingerprint, strict=True):
+                assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
+    assert hear(*sounds[0]).fingerprint is not None
+    assert hear(*sounds[1]).fingerprint is None
 
 
 # Real recordings.
