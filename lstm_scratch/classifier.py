@@ -220,7 +220,8 @@ class SequenceClassifier(Estimator):
         check_number("checkpoint_seconds", checkpoint_seconds, at_least=0)
         seeds = np.random.SeedSequence(self.random_state).spawn(3)
         network_rng, split_rng = np.random.default_rng(seeds[0]), np.random.default_rng(seeds[2])
-        classes, parts, kept = self._parts(X, y, groups, validation_data, split_rng)
+        digests: list[bytes] | None = None if checkpoint is None else []
+        classes, parts, kept = self._parts(X, y, groups, validation_data, split_rng, digests)
         (sequences, targets), validation = parts
         mean, scale = _mean_and_scale(sequences)
 
@@ -241,7 +242,7 @@ class SequenceClassifier(Estimator):
         learned = classes, network, mean, scale, card
         checkpoints = _Checkpoints(
             lambda state: copy.copy(self)._learn(*learned, state.kept, state.history),
-            lambda: _fingerprint(self, classes, (parts[0], validation), card),
+            lambda: _fingerprint(self, classes, parts, card, kept, digests or []),
             checkpoint,
             checkpoint_seconds,
         )
@@ -559,9 +560,10 @@ class SequenceClassifier(Estimator):
         groups: Sequence[Hashable] | None,
         validation_data: tuple[Sequence[Any], Sequence[Hashable]] | None,
         rng: np.random.Generator,
+        digests: list[bytes] | None,
     ) -> tuple[np.ndarray, tuple[Part, Part | None], np.ndarray]:
         """Learn the classes, and part the data: training, validation, and which of X are trained on."""
-        sequences = _check_sequences(X)
+        sequences = _check_sequences(X, digests=digests)
         everything = np.arange(len(sequences))
         targets: Any
         if self.pooling == EACH:
@@ -572,7 +574,7 @@ class SequenceClassifier(Estimator):
             raise DataError(f"all clips are labelled {classes[0]}; at least two classes are needed")
 
         if validation_data is not None:
-            held = _check_sequences(validation_data[0], sequences[0].shape[1])
+            held = _check_sequences(validation_data[0], sequences[0].shape[1], digests)
             if self.pooling == EACH:
                 step_labels = _check_step_labels(validation_data[1], _lengths(held))
                 held_targets: Any = [_class_numbers(of_one, classes) for of_one in step_labels]
@@ -619,8 +621,13 @@ class SequenceClassifier(Estimator):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")
 
 
-def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> Sequence[np.ndarray]:
-    """Refuse what the network cannot take; float32 arrays of one width. What is fetched stays where it is."""
+def _check_sequences(
+    X: Sequence[Any], n_features: int | None = None, digests: list[bytes] | None = None
+) -> Sequence[np.ndarray]:
+    """Refuse what the network cannot take; float32 arrays of one width. What is fetched stays where it is.
+
+    A hash of each is appended to `digests`, if they are wanted: whoever needs both fetches only once.
+    """
     if isinstance(X, str | os.PathLike):
         raise DataError(f"{X}: a list is wanted here, also for one clip: [{str(X)!r}]")
     if hasattr(X, "lengths") and not isinstance(X, Fetched):  # it knows them without fetching: a store
@@ -637,6 +644,8 @@ def _check_sequences(X: Sequence[Any], n_features: int | None = None) -> Sequenc
         if not np.isfinite(array).all():
             raise DataError(f"sequence {n} holds NaN or infinite values")
         n_features = array.shape[1]
+        if digests is not None:
+            digests.append(hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest())
         if not isinstance(X, Fetched):
             sequences.append(array)
     checked = (
@@ -743,16 +752,20 @@ class _Checkpoints:
 
 
 def _fingerprint(
-    classifier: SequenceClassifier, classes: np.ndarray, parts: Sequence[Part | None], card: object
+    classifier: SequenceClassifier,
+    classes: np.ndarray,
+    parts: Sequence[Part | None],
+    card: object,
+    kept: np.ndarray,
+    digests: Sequence[bytes],
 ) -> str:
-    """Tell trainings apart, by their settings and their data."""
+    """Tell trainings apart, by their settings and their data: hashes of all sequences that were given."""
     settings = classifier.get_params() | {"verbose": None}
     digest = hashlib.sha256(repr((settings, classes.tolist(), card)).encode())
+    digest.update(b"".join(digests) + kept.tobytes())
     for part in parts:
-        if part is not None:
-            for sequence, of_one in zip(*part, strict=True):
-                digest.update(repr(sequence.shape).encode() + sequence.tobytes())
-                digest.update(np.asarray(of_one).tobytes())
+        for of_one in part[1] if part is not None else ():
+            digest.update(np.asarray(of_one).tobytes())
     return digest.hexdigest()
 
 
@@ -764,7 +777,7 @@ def _lengths(sequences: Sequence[np.ndarray]) -> list[int]:
 
 def _mean_and_scale(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each feature over all steps; 1 where a feature does not vary."""
-    steps = sum(len(sequence) for sequence in sequences)
+    steps = sum(_lengths(sequences))
     mean = sum(sequence.sum(axis=0, dtype=np.float64) for sequence in sequences) / steps
     variance = sum(((sequence - mean) ** 2).sum(axis=0) for sequence in sequences) / steps
     constant = variance <= 1e-10 * np.maximum(mean**2, 1e-10)  # it deviates by rounding alone

@@ -378,12 +378,18 @@ def predict_logits(network: Network, params: Params, sequences: Sequence[np.ndar
     else:
         lengths = np.array([len(sequence) for sequence in sequences])
     results: list[Any] = [None] * len(lengths)
-    order = np.argsort(lengths, kind="stable")
-    while len(order):
-        # Lengths rise, so the last sequence of a batch decides how long its padding makes the others.
-        fit = np.arange(1, len(order) + 1) * lengths[order] <= PREDICTION_STEPS
-        batch, order = np.split(order, [max(1, int(fit.sum()))])
-        logits, _ = network.forward(params, *pad([sequences[n] for n in batch]), inference=True)
-        for b, n in enumerate(batch):
-            results[n] = logits[: lengths[n], b] if network.pooling == EACH else logits[b]
+
+    def made() -> Generator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]], None, None]:
+        order = np.argsort(lengths, kind="stable")
+        while len(order):
+            # Lengths rise, so the last sequence of a batch decides how long its padding makes the others.
+            fit = np.arange(1, len(order) + 1) * lengths[order] <= PREDICTION_STEPS
+            batch, order = np.split(order, [max(1, int(fit.sum()))])
+            yield batch, pad([sequences[n] for n in batch])
+
+    with contextlib.closing(ahead(made()) if isinstance(sequences, Fetched) else made()) as batches:
+        for batch, (x, length) in batches:
+            logits, _ = network.forward(params, x, length, inference=True)
+            for b, n in enumerate(batch):
+                results[n] = logits[: lengths[n], b] if network.pooling == EACH else logits[b]
     return results if network.pooling == EACH else np.stack(results)
