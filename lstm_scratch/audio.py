@@ -43,7 +43,7 @@ DRAWN = 7  # warps, and tempos, of which one is drawn
 class Extraction(NamedTuple):
     """Features of many recordings, and what was amiss with some of them."""
 
-    features: list[np.ndarray]  # (T, F) each, of the good ones
+    features: Sequence[np.ndarray]  # (T, F) each, of the good ones
     kept: list[int]  # which ones these are
     bad: list[AudioError]  # why the others are left out
     silent: list[str]  # names of good ones that hold nothing but zeros
@@ -105,7 +105,9 @@ class AudioClassifier(SequenceClassifier):
         Parameters
         ----------
         X : sequence of path, array (N,) or array (T, F)
-            Training data: files, samples at `sample_rate`, or features.
+            Training data: files, samples at `sample_rate`, or features. Features that are fetched, such as a
+            `FeatureStore`, are not kept in memory; where training changes sound, a store reads the recordings
+            anew, and no `copies` are kept either: what is learned is the same, to the bit.
         y : sequence
             A label for each.
         groups : sequence, optional
@@ -143,7 +145,7 @@ class AudioClassifier(SequenceClassifier):
         X = _as_list(X)
         rate = self.sample_rate
         if rate is None:
-            files = [item for item in X if isinstance(item, str | os.PathLike)]
+            files = [] if _fetches(X) else [item for item in X if isinstance(item, str | os.PathLike)]
             if len(files) < len(X):
                 raise SettingError(
                     "sample_rate has to be given where X holds arrays: at which rate are they?"
@@ -152,10 +154,15 @@ class AudioClassifier(SequenceClassifier):
         if validation_data is not None:
             validation_data = (self._extract(validation_data[0], rate).features, validation_data[1])
         extraction = self._extract(X, rate, keep_samples=self.hears)
-        if any(sound.ndim == 2 for sound in extraction.samples):
-            raise DataError("features cannot be augmented: give paths or samples")
+        redraw = None
+        if self.hears:
+            sound_of: Callable[[int], np.ndarray] | None = getattr(X, "sound", None)
+            if not _fetches(X) and all(sound.ndim == 1 for sound in extraction.samples):
+                sound_of = extraction.samples.__getitem__
+            if sound_of is None:
+                raise DataError("features cannot be augmented: give paths, samples, or a FeatureStore")
+            redraw = self._redraw(sound_of, rate, keep=not _fetches(X))
         data = extraction.features, y, groups, validation_data
-        redraw = self._redraw(extraction.samples, rate) if self.hears else None
         fitted = copy.copy(self)._at(rate)  # what `self` learned before stays, until there is something new
         fitted._fit(*data, redraw, checkpoint, checkpoint_seconds, resume, on_epoch)
         self.__dict__.update(fitted.__dict__)
@@ -170,8 +177,8 @@ class AudioClassifier(SequenceClassifier):
         """Whether training takes sound, which it changes, and not features alone."""
         return self.augmentation is not None or self.vtln is not None or self.tempo is not None
 
-    def _redraw(self, sounds: Sequence[np.ndarray], sample_rate: int) -> Redraw:
-        """Make what gives the features of a changed sound."""
+    def _redraw(self, sound_of: Callable[[int], np.ndarray], sample_rate: int, keep: bool) -> Redraw:
+        """Make what gives the features of a changed sound, and keeps its copies or draws them again."""
         settings = self.features
         hop = settings.sizes(sample_rate)[1]
 
@@ -188,7 +195,7 @@ class AudioClassifier(SequenceClassifier):
         ]
 
         def draw(n: int, rng: np.random.Generator) -> np.ndarray:
-            sound, features = sounds[n], drawn[int(rng.integers(len(drawn)))]
+            sound, features = sound_of(n), drawn[int(rng.integers(len(drawn)))]
             if self.augmentation is not None:
                 sound = self.augmentation(sound, sample_rate, rng)
             return features(sound, sample_rate)
@@ -199,9 +206,12 @@ class AudioClassifier(SequenceClassifier):
             if not self.copies:
                 return draw(n, rng), None
             version = n, int(rng.integers(self.copies))
-            if version not in versions:
-                versions[version] = draw(n, np.random.default_rng([self.random_state, *version]))
-            return versions[version], None
+            if version in versions:
+                return versions[version], None
+            features = draw(n, np.random.default_rng([self.random_state, *version]))
+            if keep:
+                versions[version] = features
+            return features, None
 
         return redraw
 
@@ -276,7 +286,7 @@ class AudioClassifier(SequenceClassifier):
         self._check_fitted()
         return super().trace(self.extract([sequence])[0], label)
 
-    def extract(self, X: Sequence[Any]) -> list[np.ndarray]:
+    def extract(self, X: Sequence[Any]) -> Sequence[np.ndarray]:
         """Turn recordings into features, once for many calls of `fit` and `predict`.
 
         Parameters
@@ -286,8 +296,8 @@ class AudioClassifier(SequenceClassifier):
 
         Returns
         -------
-        list of ndarray (T, F)
-            Features.
+        sequence of ndarray (T, F)
+            Features: a list, or what was given, if it fetches them.
 
         Raises
         ------
@@ -300,6 +310,8 @@ class AudioClassifier(SequenceClassifier):
         return self._extract(X, rate).features
 
     def _extract(self, X: Sequence[Any], sample_rate: int, keep_samples: bool = False) -> Extraction:
+        if _fetches(X):
+            return Extraction(X, [], [], [], [])
         extraction = extract_features(
             _as_list(X), self.features, sample_rate, self.verbose, keep_samples=keep_samples
         )
@@ -369,16 +381,17 @@ def extract_features(
     Extraction
         Features of the good ones, reasons against the bad ones.
     """
-    result = Extraction([], [], [], [], [])
+    arrays: list[np.ndarray] = []
+    result = Extraction(arrays, [], [], [], [])
     with progress_bar(len(recordings), "features", "clips", verbose) as bar:
         for n, recording in enumerate(recordings):
             try:
-                name, samples = _samples(recording, n, features, sample_rate, heard)
+                name, samples = samples_of(recording, n, features, sample_rate, heard)
             except AudioError as error:
                 result.bad.append(error)
             else:
                 found = samples if samples.ndim == 2 else features(samples, sample_rate)
-                result.features.append(found)
+                arrays.append(found)
                 if keep_samples:
                     result.samples.append(samples)
                 if samples.ndim == 1 and not samples.any():
@@ -431,20 +444,51 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _as_list(X: Sequence[Any]) -> list[Any]:
+def _fetches(X: Sequence[Any]) -> bool:
+    """Tell features that are fetched one by one, as `Fetched` and stores do: they know lengths without it."""
+    return hasattr(X, "lengths")
+
+
+def _as_list(X: Sequence[Any]) -> Sequence[Any]:
     if isinstance(X, str | os.PathLike):
         raise DataError(f"{X}: a list is wanted here, also for one recording: [{str(X)!r}]")
-    return list(X)
+    return X if _fetches(X) else list(X)
 
 
-def _samples(
+def samples_of(
     recording: Any,
     n: int,
     features: FeatureSettings,
     sample_rate: int,
     heard: Callable[[str, np.ndarray, int], None] = lambda name, samples, native_rate: None,
 ) -> tuple[str, np.ndarray]:
-    """Name and mono samples at `sample_rate` of one recording; features as they are."""
+    """Give the samples of one recording.
+
+    Parameters
+    ----------
+    recording : path, array (N,) or array (T, F)
+        A file, samples at `sample_rate`, or features, which are left as they are.
+    n : int
+        Its number, by which an array is named.
+    features : FeatureSettings
+        What it is for.
+    sample_rate : int
+        Rate in Hz at which sound is analysed.
+    heard : callable, optional
+        As of `extract_features`.
+
+    Returns
+    -------
+    name : str
+        Of the recording.
+    samples : ndarray (N,), float32
+        Mono sound at `sample_rate`; or the features.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be used.
+    """
     if not isinstance(recording, str | os.PathLike):
         try:
             array = np.asarray(recording)

@@ -5,9 +5,11 @@ of it stays in memory. (It is read, and not mapped: of a mapped file all that wa
 
 What is on disk, in a folder for each kind of features:
 
-- `features.f32`: the frames of all clips, one clip behind the other. It only ever grows.
+- `features.f32`: the frames of all clips, one clip behind the other, and behind those of each what
+  `lstm_scratch.inspection` keeps of its recording: 2 kB, by which data are inspected without a second
+  reading. It only ever grows.
 - `index`: for each clip a record of fixed size, `RECORD`: a hash of the recording's bytes, where its frames
-  are, and checksums of both. It is written once the frames are.
+  are, and checksums. It is written once the frames are.
 - `lock`: held by whoever writes.
 
 The folder's name depends on all that features depend on but for the recordings: settings, sample rate, our
@@ -44,7 +46,8 @@ import numpy as np
 import soundfile
 
 import simd
-from lstm_scratch.audio import extract_features
+from lstm_scratch import inspection
+from lstm_scratch.audio import extract_features, samples_of
 from lstm_scratch.checks import check_number
 from lstm_scratch.errors import DataError
 from lstm_scratch.files import atomic_write
@@ -53,7 +56,7 @@ from lstm_scratch.sound import FEATURES_FOLDER, AudioError, FeatureSettings, set
 from lstm_scratch.threads import one_blas_thread
 from lstm_scratch.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 HASH_BYTES = 16
 RECORD = np.dtype(
     [
@@ -61,7 +64,9 @@ RECORD = np.dtype(
         ("offset", "<u8"),  # of the first frame in the features' file, in bytes
         ("steps", "<u4"),
         ("width", "<u4"),
+        ("heard", "<u4"),  # bytes of what is kept for inspection
         ("checksum", "<u4"),  # of the frames
+        ("heard_checksum", "<u4"),
         ("own_checksum", "<u4"),  # of what stands before it in this record
     ]
 )
@@ -99,6 +104,43 @@ class FeatureStore(Sequence[np.ndarray]):
             return type(self)(self._shelf, self._indices[n])
         return self._shelf.features(int(self._indices[n]))
 
+    def heard(self, n: int) -> inspection.Heard:
+        """Read what inspection keeps of a recording.
+
+        Parameters
+        ----------
+        n : int
+            Which clip.
+
+        Returns
+        -------
+        Heard
+            As `inspection.hear` made it when the recording was read.
+        """
+        return inspection.Heard.from_bytes(self._shelf.heard(int(self._indices[n])))
+
+    def sound(self, n: int) -> np.ndarray:
+        """Read a recording itself, for who changes its sound.
+
+        Parameters
+        ----------
+        n : int
+            Which clip.
+
+        Returns
+        -------
+        ndarray (N,), float32
+            Mono samples at the rate at which sound is analysed.
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be used.
+        DataError
+            If it is another than the one whose features are kept.
+        """
+        return self._shelf.sound(int(self._indices[n]))
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Self:
         """Select some of the clips, such as those to train on.
 
@@ -130,6 +172,11 @@ class FeatureStore(Sequence[np.ndarray]):
     def close(self) -> None:
         """End what goes on in the background. What is on disk already stays."""
         self._shelf.close()
+
+    def __reduce__(self) -> Any:
+        """Go to another process: it reads what is on disk now. Waits until all is known."""
+        self._shelf.wait()
+        return _from_disk, (self._shelf.on_disk(), self._indices)
 
 
 def open_store(
@@ -196,6 +243,10 @@ def open_store(
     return FeatureStore(shelf, np.arange(len(recordings)))
 
 
+def _from_disk(shelf: tuple[Any, ...], indices: np.ndarray) -> FeatureStore:
+    return FeatureStore(_Shelf(*shelf), indices)
+
+
 class _Log:
     """The two files of one kind of features: frames, and records that say whose they are."""
 
@@ -233,7 +284,7 @@ class _Log:
         self._read_to += records.nbytes
         there = os.fstat(self._data).st_size
         for record in records:
-            end = int(record["offset"]) + _n_bytes(record)
+            end = int(record["offset"]) + _n_bytes(record) + int(record["heard"])
             if _own_checksum(record) == record["own_checksum"] and end <= there:
                 self.record_of[record["contents"].tobytes()] = record
 
@@ -242,6 +293,12 @@ class _Log:
         frames = np.empty((int(record["steps"]), int(record["width"])), np.float32)
         whole = _read_into(self._data, frames, int(record["offset"]))
         return frames if whole and zlib.crc32(frames.data) == record["checksum"] else None
+
+    def read_heard(self, record: Any) -> bytes | None:
+        """Read what is kept for inspection; None if it is not what was written."""
+        raw = np.empty(int(record["heard"]), np.uint8)
+        whole = _read_into(self._data, raw, int(record["offset"]) + _n_bytes(record))
+        return raw.tobytes() if whole and zlib.crc32(raw.data) == record["heard_checksum"] else None
 
     @contextmanager
     def locked(self, give_up: Callable[[], bool] = lambda: False) -> Iterator[bool]:
@@ -260,18 +317,19 @@ class _Log:
         finally:
             os.close(lock)  # which unlocks
 
-    def append(self, contents: bytes, features: np.ndarray) -> Any:
-        """Write the features of a recording. Only to be called while the lock is held."""
+    def append(self, contents: bytes, features: np.ndarray, heard: bytes) -> Any:
+        """Write what is kept of a recording. Only to be called while the lock is held."""
         frames = np.ascontiguousarray(features, np.float32)
         record = np.zeros((), RECORD)
         record["contents"] = np.void(contents)
         record["steps"], record["width"] = frames.shape
-        record["checksum"] = zlib.crc32(frames.data)
+        record["heard"] = len(heard)
+        record["checksum"], record["heard_checksum"] = zlib.crc32(frames.data), zlib.crc32(heard)
         with self._writing, _in_one_line(self.folder):
             record["offset"] = self._end
             record["own_checksum"] = _own_checksum(record[()])
-            _write(self._data, frames.tobytes(), self._end)
-            self._end += frames.nbytes
+            _write(self._data, frames.tobytes() + heard, self._end)
+            self._end += frames.nbytes + len(heard)
             _write(self._index, record.tobytes(), self._read_to)
             self._read_to += RECORD.itemsize
             self.record_of[contents] = record[()]
@@ -282,9 +340,16 @@ class _Shelf:
     """What a store and its parts share: recordings, what is known of each, and who computes."""
 
     def __init__(
-        self, folder: Path, recordings: list[str], settings: FeatureSettings, sample_rate: int, trust: bool
+        self,
+        folder: Path,
+        recordings: list[str],
+        settings: FeatureSettings,
+        sample_rate: int,
+        trust: bool,
+        known: tuple[np.ndarray, dict[int, AudioError]] | None = None,
     ) -> None:
-        self.recordings, self.settings, self.sample_rate = recordings, settings, sample_rate
+        self.folder, self.recordings, self.settings = folder, recordings, settings
+        self.sample_rate, self.trust = sample_rate, trust
         self.log = _Log(folder / store_key(settings, sample_rate))
         self.files = _Files(folder / "files", trust)
         self.records = np.zeros(len(recordings), RECORD)
@@ -297,12 +362,22 @@ class _Shelf:
         self._next = 0
         self._threads: list[threading.Thread] = []
         self._keeper: threading.Thread | None = None
+        if known is not None:  # by another process, which has seen to all of them
+            self.records, self.errors = known
+            self.state[:] = DONE
+            self._left = 0
+            return
         for n, path in enumerate(recordings):
             contents = self.files.remembered(path)
             record = None if contents is None else self.log.record_of.get(contents)
             if record is not None:
                 self.records[n], self.state[n] = record, DONE
         self._left = int((self.state < DONE).sum())
+
+    def on_disk(self) -> tuple[Any, ...]:
+        """Give what another process makes the same of, once all is there."""
+        what = self.folder, self.recordings, self.settings, self.sample_rate, self.trust
+        return *what, (self.records, self.errors)
 
     def _all_done(self) -> bool:
         return self._left == 0
@@ -323,6 +398,8 @@ class _Shelf:
     def work(self, verbose: bool) -> None:
         """Compute with the threads, until all is there."""
         with progress_bar(len(self.recordings), "features", "clips", verbose) as bar:
+            # What is there already says nothing about the time that is left.
+            bar.initial = bar.n = bar.last_print_n = len(self.recordings) - self._left
             try:
                 self._until_locked()
                 with one_blas_thread():
@@ -413,7 +490,7 @@ class _Shelf:
                 contents = self.files.contents(path)
                 record = self.log.record_of.get(contents)
                 if record is None:
-                    record = self.log.append(contents, self._extract(path, contents))
+                    record = self.log.append(contents, *self._extract(path, contents))
                 self.records[n], state = record, DONE
             except AudioError as error:
                 self.errors[n], state = error, BAD
@@ -423,18 +500,45 @@ class _Shelf:
                 self._left -= state >= DONE
                 self._changed.notify_all()
 
-    def _extract(self, path: str, contents: bytes) -> np.ndarray:
-        extraction = extract_features([path], self.settings, self.sample_rate)
+    def _extract(self, path: str, contents: bytes) -> tuple[np.ndarray, bytes]:
+        """Make the features of a recording, and what inspection keeps of it, in one reading."""
+        kept: list[bytes] = []
+
+        def note(name: str, samples: np.ndarray, native_rate: int) -> None:
+            kept.append(inspection.hear(samples, native_rate).to_bytes())
+
+        extraction = extract_features([path], self.settings, self.sample_rate, False, note)
         for error in extraction.bad:
             raise error
         if self.files.contents(path) != contents:
             raise AudioError(f"{path}: changed while it was read; try again when it is complete")
-        return extraction.features[0]
+        return extraction.features[0], kept[0]
 
     # Reading.
 
     def features(self, n: int) -> np.ndarray:
         """Read the features of clip n; compute them if nobody does."""
+        self._have(n)
+        features = self.log.read(self.records[n])
+        return self._mended(n)[0] if features is None else features
+
+    def heard(self, n: int) -> bytes:
+        """Read what inspection keeps of clip n, likewise."""
+        self._have(n)
+        heard = self.log.read_heard(self.records[n])
+        return self._mended(n)[1] if heard is None else heard
+
+    def sound(self, n: int) -> np.ndarray:
+        """Read the recording of clip n."""
+        self._have(n)
+        path = self.recordings[n]
+        _, samples = samples_of(path, n, self.settings, self.sample_rate)
+        if self.files.contents(path) != self.records[n]["contents"].tobytes():
+            raise DataError(f"{path}: changed since its features were computed; begin anew")
+        return samples
+
+    def _have(self, n: int) -> None:
+        """See to it that clip n can be read."""
         if self.state[n] < DONE:
             self._until_locked()
             if self._begin(n) is not None:
@@ -445,10 +549,8 @@ class _Shelf:
                     self._check()
         if n in self.errors:
             raise self.errors[n]
-        features = self.log.read(self.records[n])
-        return self._mended(n) if features is None else features
 
-    def _mended(self, n: int) -> np.ndarray:
+    def _mended(self, n: int) -> tuple[np.ndarray, bytes]:
         """Compute again what was damaged on disk."""
         path = self.recordings[n]
         contents = self.records[n]["contents"].tobytes()
@@ -458,10 +560,10 @@ class _Shelf:
                 "since; open the store anew"
             )
         self.wait()  # until then the lock is held for what is missing
-        features = self._extract(path, contents)
+        features, heard = self._extract(path, contents)
         with self.log.locked():
-            self.records[n] = self.log.append(contents, features)
-        return features
+            self.records[n] = self.log.append(contents, features, heard)
+        return features, heard
 
 
 class _Files:
@@ -537,8 +639,9 @@ def store_key(settings: FeatureSettings, sample_rate: int) -> str:
     Returns
     -------
     str
-        A hash of settings and rate; of the sources of the packages `features` and `simd`; of our version,
-        Python's and the libraries'; and of the CPU: kernels differ in last bits from one to the next.
+        A hash of settings and rate; of the sources of the packages `features` and `simd`, and of
+        `inspection`; of our version, Python's and the libraries'; and of the CPU: kernels differ in last bits
+        from one to the next.
     """
     versions = {"lstm-scratch": __version__, "python": sys.version}
     versions["libsndfile"] = soundfile.__libsndfile_version__
@@ -556,6 +659,7 @@ def store_key(settings: FeatureSettings, sample_rate: int) -> str:
     for package in (FEATURES_FOLDER, Path(simd.__file__).parent):
         for source in sorted(package.rglob("*.py")):
             key.update(source.read_bytes())
+    key.update(Path(inspection.__file__).read_bytes())
     return key.hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from lstm_scratch.audio import extract_features
 from lstm_scratch.batches import Fetched
 from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.feature_store import RECORD, open_store, store_key
+from lstm_scratch.inspection import hear
 from lstm_scratch.sound import AudioError, FeatureSettings
 
 RATE = 8000
@@ -72,13 +73,21 @@ def hashed(monkeypatch):
 
 def assert_same(store, clips, settings=SETTINGS, rate=RATE):
     """Fail unless the store holds what is computed from the files as they are now."""
-    expected = extract_features(clips, settings, rate).features
+    inspected = {}
+    expected = extract_features(
+        clips, settings, rate, heard=lambda name, *sound: inspected.update({name: hear(*sound)})
+    ).features
     assert len(store) == len(expected) == len(clips)
     assert store.lengths.tolist() == [len(features) for features in expected]
     for ours, features in zip(store, expected, strict=True):
         assert ours.dtype == np.float32
         assert ours.shape == features.shape
         assert ours.tobytes() == features.tobytes()
+    for n, path in enumerate(clips):
+        heard, again = store.heard(n), inspected[str(path)]
+        assert heard[:-1] == again[:-1]
+        assert heard.fingerprint.bands_db.tobytes() == again.fingerprint.bands_db.tobytes()
+        assert heard.fingerprint.wave.tobytes() == again.fingerprint.wave.tobytes()
 
 
 def on_disk(folder):
