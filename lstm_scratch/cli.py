@@ -429,6 +429,13 @@ def _add_lstm(sub: argparse.ArgumentParser) -> None:
 
 def _add_settings(sub: argparse.ArgumentParser) -> None:
     """Add what `train` and `cross-validate` share: features, network, training."""
+    sub.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep features there, and read them from there when they are needed: for data larger than "
+        "memory, and to begin at once the next time; the results are the same",
+    )
     sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
     sub.add_argument(
         "--recipe",
@@ -600,6 +607,7 @@ def _train(options: argparse.Namespace) -> None:
             checkpoint_seconds=options.checkpoint_seconds,
             resume=options.resume,
             on_epoch=None if options.json_log is None else EpochLog(options.json_log, options.resume),
+            cache=options.cache,
         )
         classifier.save(options.output)
     except BrokenPipeError:
@@ -643,6 +651,7 @@ def _cross_validate(options: argparse.Namespace) -> None:
         processes=options.processes,
         skip_bad=options.skip_bad,
         say=say,
+        cache=options.cache,
     )
     outcome["recipe"] = options.recipe
     if options.output is not None:

@@ -17,12 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lstm_scratch.audio import AudioClassifier, common_sample_rate, extract_features
+from lstm_scratch.audio import AudioClassifier, Extraction, common_sample_rate, extract_features
 from lstm_scratch.checks import check_number
 from lstm_scratch.corpus import MANIFEST_NAME, Corpus
 from lstm_scratch.division import Division, Say, TestedPart, divide, divisions, evaluated_part
 from lstm_scratch.engines import warm_up
 from lstm_scratch.errors import DataError, UserError
+from lstm_scratch.feature_store import FeatureStore, open_store
 from lstm_scratch.inspection import Inspector
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
 from lstm_scratch.processes import in_processes
@@ -46,6 +47,7 @@ def train(
     checkpoint_seconds: float = 10.0,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Train a classifier on one part of a corpus and test it on the other.
 
@@ -71,6 +73,9 @@ def train(
         Go on from the checkpoint, if it is there.
     on_epoch : callable, optional
         Called with an `Epoch` after each.
+    cache : path, optional
+        A folder where features are kept, as of `feature_store.open_store`: the next time they are there, and
+        nothing but a batch at a time is in memory. The results are the same to the bit.
 
     Returns
     -------
@@ -82,7 +87,7 @@ def train(
     Raises
     ------
     DataError
-        If the corpus cannot be divided, or recordings cannot be used.
+        If the corpus cannot be divided, recordings cannot be used, or the cache cannot be written.
     """
     start = time.perf_counter()
     classifier.check_settings()
@@ -95,7 +100,7 @@ def train(
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
     inspector = Inspector()
-    features = _features(corpus, classifier, rate, skip_bad, say, inspector)
+    features = _features(corpus, classifier, rate, skip_bad, say, inspector, cache)
     report = inspector.report(corpus, division.parts(), rate)
     for line in report.lines():
         say(line)
@@ -159,7 +164,7 @@ def evaluate(
                 "remove these clips or train a model with that class"
             )
     features = _features(corpus, classifier, classifier.sample_rate_, skip_bad, say)
-    result, _ = _test(corpus, classifier, sorted(features), features)
+    result, _ = _test(corpus, classifier, sorted(features.places), features)
     result["seconds"] = time.perf_counter() - start
     return result
 
@@ -211,6 +216,7 @@ def cross_validate(
     processes: int = 1,
     skip_bad: bool = False,
     say: Say = lambda line: None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Train and test once for every fold and seed.
 
@@ -236,6 +242,9 @@ def cross_validate(
         Go on without recordings that cannot be used.
     say : callable, optional
         Takes a line for the user.
+    cache : path, optional
+        A folder where features are kept, as of `feature_store.open_store`: the next time they are there, and
+        nothing but a batch at a time is in memory. The results are the same to the bit.
 
     Returns
     -------
@@ -250,7 +259,7 @@ def cross_validate(
     Raises
     ------
     DataError
-        If the manifest has no such column, or recordings cannot be used.
+        If the manifest has no such column, recordings cannot be used, or the cache cannot be written.
     SettingError
         If a setting is out of its range, or a process was killed.
     """
@@ -263,8 +272,8 @@ def cross_validate(
     heard = _union(indices for _, d in parted for indices in (d.training, d.validation))
     used = _union([heard, *(division.test for _, division in parted)])
     rate = classifier.sample_rate or common_sample_rate([corpus.paths[n] for n in heard])
-    found = _features(corpus.take(used), classifier, rate, skip_bad, say)
-    features = {used[k]: array for k, array in found.items()}
+    found = _features(corpus.take(used), classifier, rate, skip_bad, say, cache=cache)
+    features = _Features({used[k]: place for k, place in found.places.items()}, found.arrays)
     jobs = [(int(seed), name, division) for seed in seeds for name, division in parted]
     at_once = min(processes, len(jobs))
     fresh = type(classifier)(
@@ -292,8 +301,8 @@ def cross_validate(
         if fresh.engine == "numba":
             with contextlib.suppress(UserError):  # none here, or none that can be kept: each sees to itself
                 warm_up()  # so that the processes find kernels compiled, and do not all begin with it
-        with _on_disk(features) as array_file:
-            in_processes(_trainer, (corpus, fresh, array_file), jobs, at_once, tell)
+        with contextlib.nullcontext(features) if cache is not None else _on_disk(features) as shared:
+            in_processes(_trainer, (corpus, fresh, shared), jobs, at_once, tell)
     return (
         _outcome(corpus, [name for name, _ in parted], seeds, rounds)
         | {
@@ -306,6 +315,21 @@ def cross_validate(
         }
         | {"folds": [done.result for done in rounds]}
     )
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Features of the good recordings; or, where training changes them, their samples."""
+
+    places: dict[int, int]  # by the recording's index
+    arrays: Sequence[np.ndarray]  # in memory, or in a store
+
+    def take(self, indices: list[int]) -> Sequence[np.ndarray]:
+        """Give those of some recordings."""
+        places = [self.places[n] for n in indices]
+        if isinstance(self.arrays, FeatureStore):
+            return self.arrays.take(places)
+        return [self.arrays[place] for place in places]
 
 
 class _Round(NamedTuple):
@@ -323,7 +347,7 @@ class _Trainer:
 
     corpus: Corpus
     classifier: AudioClassifier
-    features: dict[int, np.ndarray]
+    features: _Features
 
     def __call__(self, job: tuple[int, str, Division]) -> _Round:
         seed, name, division = job
@@ -339,11 +363,12 @@ class _ArrayFile(NamedTuple):
     path: str
     dtype: str
     width: tuple[int, ...]
-    lengths: dict[int, int]
+    lengths: list[int]
+    places: dict[int, int]
 
 
 @contextlib.contextmanager
-def _on_disk(features: dict[int, np.ndarray]) -> Iterator[_ArrayFile]:
+def _on_disk(features: _Features) -> Iterator[_ArrayFile]:
     """Put features where processes find them without a copy for each.
 
     A file that all map shares its pages, as shared memory would. But that is what a container has little of,
@@ -351,10 +376,10 @@ def _on_disk(features: dict[int, np.ndarray]) -> Iterator[_ArrayFile]:
     """
     with tempfile.TemporaryDirectory(prefix="lstm-scratch-") as folder:
         path = Path(folder) / "features"
-        first = next(iter(features.values()))
+        first = features.arrays[0]
         try:
             with path.open("wb") as file:
-                for array in features.values():
+                for array in features.arrays:
                     file.write(np.ascontiguousarray(array).data)
         except OSError as error:
             raise OSError(
@@ -362,15 +387,16 @@ def _on_disk(features: dict[int, np.ndarray]) -> Iterator[_ArrayFile]:
                 f"{error.strerror}, for a copy of the features; set TMPDIR to another folder",
                 folder,
             ) from None
-        lengths = {n: len(array) for n, array in features.items()}
-        yield _ArrayFile(str(path), first.dtype.str, first.shape[1:], lengths)
+        lengths = [len(array) for array in features.arrays]
+        yield _ArrayFile(str(path), first.dtype.str, first.shape[1:], lengths, features.places)
 
 
-def _trainer(corpus: Corpus, classifier: AudioClassifier, stored: _ArrayFile) -> _Trainer:
-    """Make what does the rounds, in a process that finds the features in a file."""
-    flat = np.asarray(np.memmap(stored.path, stored.dtype, "r")).reshape(-1, *stored.width)
-    ends = np.cumsum(list(stored.lengths.values()))
-    return _Trainer(corpus, classifier, dict(zip(stored.lengths, np.split(flat, ends[:-1]), strict=True)))
+def _trainer(corpus: Corpus, classifier: AudioClassifier, shared: _ArrayFile | _Features) -> _Trainer:
+    """Make what does the rounds, in a process that finds the features in a file, or in a store."""
+    if isinstance(shared, _ArrayFile):
+        flat = np.asarray(np.memmap(shared.path, shared.dtype, "r")).reshape(-1, *shared.width)
+        shared = _Features(shared.places, np.split(flat, np.cumsum(shared.lengths)[:-1]))
+    return _Trainer(corpus, classifier, shared)
 
 
 def _union(parts: Iterable[np.ndarray | list[int]]) -> list[int]:
@@ -422,26 +448,31 @@ def _features(
     skip_bad: bool,
     say: Say,
     inspector: Inspector | None = None,
-) -> dict[int, np.ndarray]:
-    """Features, or samples that training changes, of every good recording, by its index.
+    cache: str | os.PathLike[str] | None = None,
+) -> _Features:
+    """Features, or samples that training changes, of every good recording.
 
     An inspector hears them all, and tells of silence.
     """
-    how: dict[str, Any] = {"keep_samples": classifier.hears}
-    if inspector is not None:
-        how["heard"] = inspector.add
-    extraction = extract_features(corpus.paths, classifier.features, sample_rate, classifier.verbose, **how)
+    if cache is not None:
+        extraction = _stored(cache, corpus, classifier, sample_rate, inspector)
+    else:
+        how: dict[str, Any] = {"keep_samples": classifier.hears}
+        if inspector is not None:
+            how["heard"] = inspector.add
+        verbose = classifier.verbose
+        extraction = extract_features(corpus.paths, classifier.features, sample_rate, verbose, **how)
     for error in extraction.bad:
         say(f"{'left out' if skip_bad else 'bad'}: {error}")
     if extraction.bad and not skip_bad:
         others = f" (and {len(extraction.bad) - 1} more, above)" if len(extraction.bad) > 1 else ""
         raise DataError(f"{extraction.bad[0]}{others}; or leave bad recordings out with --skip-bad")
-    if not extraction.features:
+    if not extraction.kept:
         raise DataError(f"{corpus.name}: none of its {len(corpus)} recordings can be used")
     for name in extraction.silent if inspector is None else ():
         say(f"warning: {name}: silent, all samples are zero")
-    arrays = extraction.samples if classifier.hears else extraction.features
-    return dict(zip(extraction.kept, arrays, strict=True))
+    arrays = extraction.samples if classifier.hears and cache is None else extraction.features
+    return _Features({n: place for place, n in enumerate(extraction.kept)}, arrays)
 
 
 @contextlib.contextmanager
@@ -452,11 +483,39 @@ def _silence_known() -> Iterator[None]:
         yield
 
 
+def _stored(
+    cache: str | os.PathLike[str],
+    corpus: Corpus,
+    classifier: AudioClassifier,
+    sample_rate: int,
+    inspector: Inspector | None,
+) -> Extraction:
+    """See to it that features are in a store; what inspection asks is in it, too."""
+    store = open_store(
+        cache,
+        corpus.paths,
+        classifier.features,
+        sample_rate,
+        skip_bad=True,
+        verbose=classifier.verbose,
+    )
+    bad = store.bad
+    kept = [n for n in range(len(store)) if n not in bad]
+    silent = []
+    for n in kept:
+        name, heard = str(corpus.paths[n]), store.heard(n)
+        if heard.is_silent:
+            silent.append(name)
+        if inspector is not None:
+            inspector.add_heard(name, heard)
+    return Extraction(store.take(kept), kept, [bad[n] for n in sorted(bad)], silent, [])
+
+
 def _train_and_test(
     corpus: Corpus,
     classifier: AudioClassifier,
     division: Division,
-    features: dict[int, np.ndarray],
+    features: _Features,
     say: Say,
     **how: Any,
 ) -> tuple[dict[str, Any], dict[int, str]]:
@@ -466,10 +525,10 @@ def _train_and_test(
     """
 
     def good(indices: np.ndarray) -> list[int]:
-        return [int(n) for n in indices if int(n) in features]
+        return [int(n) for n in indices if int(n) in features.places]
 
-    def data(indices: list[int]) -> tuple[list[np.ndarray], list[str]]:
-        return [features[n] for n in indices], [corpus.labels[n] for n in indices]
+    def data(indices: list[int]) -> tuple[Sequence[np.ndarray], list[str]]:
+        return features.take(indices), [corpus.labels[n] for n in indices]
 
     training, validation, test = map(good, (division.training, division.validation, division.test))
     trained = {corpus.labels[n] for n in training}
@@ -491,7 +550,7 @@ def _train_and_test(
 
 
 def _test(
-    corpus: Corpus, classifier: AudioClassifier, indices: list[int], features: dict[int, np.ndarray]
+    corpus: Corpus, classifier: AudioClassifier, indices: list[int], features: _Features
 ) -> tuple[dict[str, Any], dict[int, str]]:
     """Figures of merit over some of the clips, None where there are none; and what each was taken for."""
     names = [str(label) for label in classifier.classes_]
@@ -499,7 +558,7 @@ def _test(
     predicted = np.zeros(0, np.intp)
     if indices:
         with _silence_known():
-            predicted = classifier.predict_proba([features[n] for n in indices]).argmax(axis=1)
+            predicted = classifier.predict_proba(features.take(indices)).argmax(axis=1)
         true = np.array([names.index(corpus.labels[n]) for n in indices])
         confusion = confusion_matrix(true, predicted, len(names))
     figures_of_merit = {
