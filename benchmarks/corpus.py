@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks.corpus", description="train on a corpus larger than memory"
     )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:,} clips in place of {CLIPS:,}")
-    parser.add_argument("--folder", metavar="DIR", help="where temporary files go (12 GB)")
+    parser.add_argument("--folder", metavar="DIR", help="where temporary files go (5 GB)")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     given = parser.parse_args(arguments)
     if not CLEAR.exists():

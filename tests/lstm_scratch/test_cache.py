@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from lstm_scratch import audio, feature_store
+from lstm_scratch import audio, feature_store, training
 from lstm_scratch.audio import extract_features
 from lstm_scratch.batches import Fetched
 from lstm_scratch.corpus import Corpus, read_corpus
@@ -221,6 +221,28 @@ def test_features_are_read_three_times_before_training_and_once_an_epoch(
     assert sorted(who for who, _ in reads) == ["MainThread"] * N + [BATCHES] * N
     assert set(reads.values()) == {1}
     assert probabilities.tobytes() == classifier.predict_proba(list(store)).tobytes()
+
+
+def test_the_next_batch_is_read_while_one_is_learned_from(corpus, cache, tiny, monkeypatch):
+    store = open_store(cache, corpus.paths, tiny().features, RATE)
+    read, gradient = feature_store._Log.read, training._gradient
+    begun, beyond = [], threading.Event()
+
+    def reading(log, record):
+        if threading.current_thread().name == BATCHES:
+            begun.append(None)
+            if len(begun) == 8:  # a batch has seven
+                beyond.set()
+        return read(log, record)
+
+    def learning(*given):
+        assert beyond.wait(60), "nothing was read ahead"
+        return gradient(*given)
+
+    monkeypatch.setattr(feature_store._Log, "read", reading)
+    monkeypatch.setattr(training, "_gradient", learning)
+    tiny(epochs=1, batch_size=7, sample_rate=RATE, validation_fraction=0).fit(store, corpus.labels)
+    assert len(begun) == N
 
 
 def test_sound_that_training_changes_is_read_anew_for_every_epoch(corpus, cache, tiny, opened):
