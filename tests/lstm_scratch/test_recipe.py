@@ -87,7 +87,9 @@ def test_every_warp_and_tempo_of_a_shipped_recipe_can_be_computed(name, rate):
             changed = dataclasses.replace(
                 classifier, vtln=(warp, warp), tempo=(tempo, tempo), augmentation=None
             )
-            features, target = changed._redraw([sound], rate)(0, np.random.default_rng(0))
+            features, target = changed._redraw([sound].__getitem__, rate, keep=True)(
+                0, np.random.default_rng(0)
+            )
             assert target is None
             assert features.shape[1] == classifier.features.n_features(rate)
             assert np.isfinite(features).all()
