@@ -17,12 +17,12 @@ from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import EACH
 from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene
 from lstm_scratch.segments import Segment, Segmentation, Segmenter
-from lstm_scratch.shipped import model_file
+from lstm_scratch.shipped import FOLDER, SUFFIX
 from lstm_scratch.sound import FeatureSettings, FeatureStream, read_audio
 from lstm_scratch.stream import Stream
 from lstm_scratch.training import Epoch
 
-SHIPPED = model_file("voice-activity")
+SHIPPED = FOLDER / f"voice-activity{SUFFIX}"  # whatever is called so in the folder that one works in
 CLASSES = ("other", "speech")  # in the order of labels 0 and 1
 APART = 6  # what sets the seeds of the first scenes apart from those of all else that is drawn
 

@@ -34,7 +34,7 @@ def model_file(name: str | Path) -> Path:
     """
     path = Path(name)
     shipped = FOLDER / f"{name}{SUFFIX}"
-    return shipped if not path.exists() and str(name) in shipped_models() else path
+    return shipped if not path.is_file() and str(name) in shipped_models() else path  # a folder is no model
 
 
 def card_of(name: str) -> str:

@@ -1,6 +1,8 @@
 """Shipped models: small, with cards, found by name; and as good as their cards say."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +62,19 @@ def test_a_file_comes_before_a_model_of_its_name(tmp_path, monkeypatch):
     (tmp_path / "digits").touch()
     assert model_file("digits") == Path("digits")
     assert model_file("mine.safetensors") == Path("mine.safetensors")
+    (tmp_path / "voice-activity").mkdir()  # a corpus, perhaps, and no model
+    assert model_file("voice-activity") == FOLDER / "voice-activity.safetensors"
     with pytest.raises(ModelFileError, match="no model 'faces' is shipped; there are digits, voice-activity"):
         card_of("faces")
+
+
+def test_the_shipped_detector_is_the_shipped_one_wherever_one_works(tmp_path):
+    (tmp_path / "voice-activity").touch()
+    code = "from lstm_scratch.activity import SHIPPED; print(SHIPPED)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert process.stdout == f"{FOLDER / 'voice-activity.safetensors'}\n"
 
 
 @pytest.mark.skipif(not (DATA / "fsdd").is_dir(), reason=f"needs recordings in {DATA / 'fsdd'}")
