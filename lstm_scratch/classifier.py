@@ -479,7 +479,7 @@ class SequenceClassifier(Estimator):
         arrays = of_model(arrays)
         if description.get("estimator") != cls.__name__:
             raise ModelFileError(
-                f"{path}: holds a {description.get('estimator')}, not a {cls.__name__}; train anew"
+                f"{path}: holds a {description.get('estimator')}, not a {cls.__name__}; name another file"
             )
         try:
             return cls._restore(arrays, description)
@@ -591,6 +591,12 @@ class SequenceClassifier(Estimator):
         if mask.sum() < (1 if self.pooling == EACH else len(classes)):  # too few to choose an epoch by
             return classes, ((sequences, targets), None), everything
         parts = [_chosen(sequences, targets, np.flatnonzero(side)) for side in (~mask, mask)]
+        if self.pooling == EACH and len(learned := np.unique(np.concatenate(parts[0][1]))) < len(classes):
+            label = np.delete(classes, learned)[0]
+            raise DataError(
+                f"label {str(label)!r} stands in sequences of the validation part alone; lower "
+                "validation_fraction, give validation_data, or add sequences with that label"
+            )
         return classes, (parts[0], parts[1]), np.flatnonzero(~mask)
 
     def _sampling_weights(self, targets: np.ndarray) -> np.ndarray | None:
@@ -743,12 +749,18 @@ class _Checkpoints:
         values = description.get(PREFIX)
         if values is None:
             raise ModelFileError(f"{self._path}: a model that is ready, and no checkpoint; name another file")
-        if values["whose"] != self._whose:
+        try:
+            if values["whose"] != self._whose:
+                raise ModelFileError(
+                    f"{self._path}: a checkpoint of a training with other data or settings; "
+                    "go on with the same, or remove it"
+                )
+            return restore_state(arrays, values, weight_decay)
+        except (KeyError, TypeError) as error:
             raise ModelFileError(
-                f"{self._path}: a checkpoint of a training with other data or settings; "
-                "go on with the same, or remove it"
-            )
-        return restore_state(arrays, values, weight_decay)
+                f"{self._path}: a checkpoint that is damaged or made by hand ({error!r}); "
+                "remove it and begin anew"
+            ) from None
 
 
 def _fingerprint(

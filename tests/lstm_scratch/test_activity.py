@@ -247,7 +247,7 @@ def test_a_description_is_json(detector, detector_file):
 def test_a_model_of_another_kind_is_refused_in_one_line(model, detector_file, tmp_path):
     with pytest.raises(ModelFileError) as caught:
         SpeechDetector.load(model)
-    assert str(caught.value) == f"{model}: holds a AudioClassifier, not a SpeechDetector; train anew"
+    assert str(caught.value) == f"{model}: holds a AudioClassifier, not a SpeechDetector; name another file"
     with pytest.raises(ModelFileError, match="holds a SpeechDetector, not a AudioClassifier"):
         lstm_scratch.AudioClassifier.load(detector_file)
     with pytest.raises(ModelFileError, match="no such model file"):

@@ -15,7 +15,7 @@ from lstm_scratch import SequenceClassifier, progress
 from lstm_scratch import classifier as module
 from lstm_scratch.checkpoint import PREFIX, of_model, restore_state, state_arrays, state_values
 from lstm_scratch.errors import DataError, DivergenceError, ModelFileError, SettingError
-from lstm_scratch.files import load_model
+from lstm_scratch.files import load_model, save_model
 from lstm_scratch.optim import AdamW
 from lstm_scratch.training import Epoch, TrainingOptions, TrainingState
 
@@ -262,6 +262,19 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, whole):
         assert path.read_bytes() == content
     with pytest.raises(SettingError, match="name the checkpoint"):
         SequenceClassifier(**SMALL).fit(*ramps(), resume=True)
+
+
+def test_a_checkpoint_that_lacks_something_is_told_in_one_line(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    SequenceClassifier(**SMALL).fit(*ramps(), checkpoint=path)
+    arrays, description = load_model(path)
+    values = description[PREFIX]
+    for lacking in values:
+        left = {name: value for name, value in values.items() if name != lacking}
+        save_model(path, arrays, description | {PREFIX: left})
+        with pytest.raises(ModelFileError, match=f"damaged or made by hand .*{lacking}") as caught:
+            SequenceClassifier(**SMALL).fit(*ramps(), checkpoint=path, resume=True)
+        assert str(caught.value).startswith(f"{path}: ")
     for seconds in (-1, np.nan, "ten"):
         with pytest.raises(SettingError, match="checkpoint_seconds"):
             SequenceClassifier(**SMALL).fit(*ramps(), checkpoint=path, checkpoint_seconds=seconds)

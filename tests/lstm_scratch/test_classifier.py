@@ -290,3 +290,25 @@ def test_what_is_no_array_and_no_label_is_refused(trained):
         classifier.predict([X[0], [[1, 2, 3], [4]]])
     with pytest.raises(DataError, match=r"label \['one'\] does not occur"):
         classifier.trace(X[0], ["one"])
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_a_label_of_steps_that_nothing_would_learn_is_told(class_weight):
+    """Where the one sequence that has it falls into the validation part; elsewhere it is learned."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 2)) for n in range(3, 11)]
+    labels = [np.where(sequence[:, 0] > 0, "up", "down") for sequence in sequences]
+    labels[2][:] = "rare"
+    told = []
+    for seed in range(8):
+        classifier = SequenceClassifier(
+            **SMALL | {"epochs": 1}, pooling="none", validation_fraction=0.3, class_weight=class_weight
+        ).set_params(random_state=seed)
+        try:
+            classifier.fit(sequences, labels)
+        except DataError as error:
+            told.append(str(error))
+        else:
+            assert classifier.card_["clips"]["rare"] == {"training": 5, "validation": 0}
+    assert 0 < len(told) < 8
+    assert all(line.startswith("label 'rare' stands in sequences of the validation part") for line in told)
