@@ -23,6 +23,7 @@ DECIBELS = (-200.0, 200.0)  # more would leave float32
 EQUALISER_GAINS = 6  # of which a curve is drawn
 EQUALISER_REACH = 1024  # samples over which its filter has died away
 SPEEDS = (0.5, 2.0)
+SHIFTS_MS = (-1e9, 1e9)  # more than any recording is long
 EXPONENTS = (-10.0, 10.0)
 ALPHAS = (1e-3, 1e3)  # beyond, the draws are 0 and 1, or 0.5, and in the end rounding
 
@@ -531,7 +532,7 @@ class Augmentation:
         _check_range("exponent", self.exponent, *EXPONENTS)
         for name, low, high in (
             ("speed", *SPEEDS),
-            ("shift_ms", -math.inf, math.inf),
+            ("shift_ms", *SHIFTS_MS),
             ("equaliser_db", *DECIBELS),
             ("snr_db", *DECIBELS),
             ("gain_db", *DECIBELS),

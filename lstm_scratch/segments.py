@@ -109,7 +109,8 @@ class Segmenter:
         self.reset()
 
     def _frames(self, seconds: float) -> int:
-        return math.ceil(seconds / self.hop_s - 1e-6)  # 0.3 / 0.1 is a little below 3, 0.6 / 0.2 above
+        # 0.3 / 0.1 is a little below 3, 0.6 / 0.2 above; and no recording has 1e18 frames.
+        return math.ceil(min(seconds / self.hop_s, 1e18) - 1e-6)
 
     def reset(self) -> None:
         """Begin anew, with another recording."""

@@ -786,7 +786,14 @@ def test_masks_out_of_range_are_refused(setting, message):
         ({"speed": 1.1}, r"speed is a pair \(lowest, highest\), not 1\.1"),
         ({"speed": (1, 1.1, 1.2)}, r"speed is a pair \(lowest, highest\), not \(1, 1\.1, 1\.2\)"),
         ({"exponent": None}, r"exponent is a pair \(lowest, highest\), not None"),
-        ({"shift_ms": (-math.inf, 5)}, "each bound of shift_ms is a finite number, not -inf"),
+        (
+            {"shift_ms": (-math.inf, 5)},
+            r"each bound of shift_ms is a finite number from -1e\+09 to 1e\+09, not -inf",
+        ),
+        (
+            {"shift_ms": (-1e308, 1e308)},
+            r"each bound of shift_ms is a finite number from .* to 1e\+09, not -1e\+308",
+        ),
         ({"snr_db": (20, 5)}, r"snr_db is a pair \(lowest, highest\), not \(20, 5\); swap them"),
         ({"snr_db": (5, 500)}, "each bound of snr_db is a finite number from -200 to 200, not 500"),
         ({"exponent": (-11, 0)}, "each bound of exponent is a finite number from -10 to 10, not -11"),

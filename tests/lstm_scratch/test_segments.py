@@ -160,6 +160,13 @@ def test_after_the_end_it_begins_anew():
     assert find_segments(np.zeros(0), 0.1) == []
 
 
+def test_settings_longer_than_any_recording_are_no_error():
+    forever = Segmentation(min_silence_s=1e308, padding_s=1e308, min_speech_s=0)
+    probabilities = np.array([0.0, 0.8, 0.1, 0.9, 0.0])
+    assert find_segments(probabilities, 0.1, forever) == [pytest.approx((0, 0.5, 1.8 / 3))]
+    assert find_segments(probabilities, 0.1, Segmentation(min_speech_s=1e308)) == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
