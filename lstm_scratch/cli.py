@@ -582,6 +582,10 @@ def _train(options: argparse.Namespace) -> None:
     for path in (options.output, checkpoint, options.json_log):
         if path is not None:
             check_writable(path)
+    if options.json_log is not None:
+        others = (options.output.resolve(), checkpoint.resolve(), options.data.resolve())
+        if options.json_log.resolve() in others:
+            raise UserError(f"{options.json_log}: the log is to be a file of its own; name another one")
     _check_pictures(options.plots)
     classifier = _classifier(options, options.seed)
     corpus = read_corpus(options.data)
@@ -618,6 +622,8 @@ def _train(options: argparse.Namespace) -> None:
     result["model"] = str(options.output)
     _print(options, result, lambda: show(result))
     if isinstance(classifier, SpeechDetector):
+        if options.plots is not None:
+            plot_training(options.plots / TRAINING, classifier.history_, "training")
         tell(f"saved {options.output}; next, try: {_program()} vad --model {options.output} FILE...")
         return
     _draw(options.plots, result, classifier.history_)
@@ -720,7 +726,7 @@ def _recipes(options: argparse.Namespace) -> None:
 
 
 def _vad(options: argparse.Namespace) -> int:
-    detector = SpeechDetector.load(options.model or SHIPPED)
+    detector = SpeechDetector.load(SHIPPED if options.model is None else model_file(options.model))
     given = {field.name: vars(options)[field.name] for field in dataclasses.fields(Segmentation)}
     segmentation, kind = Segmentation(**given), "json" if options.json else options.format
     recordings: list[dict[str, Any]] = []
@@ -859,7 +865,8 @@ def _print(options: argparse.Namespace, result: dict[str, Any], show: Callable[[
 def _print_detection(result: dict[str, Any]) -> None:
     if result["n"]:
         figures = ", ".join(f"{name} {100 * result[name]:.2f} %" for name in ("f1", "precision", "recall"))
-        print(f"AUC {result['auc']:.4f}, {figures} of {result['n']} steps of test scenes")
+        auc = "no AUC (only speech, or none)" if result["auc"] is None else f"AUC {result['auc']:.4f}"
+        print(f"{auc}, {figures} of {result['n']} steps of test scenes")
     print(f"{result['parameters']:,} parameters, {result['seconds']:.1f} s")
 
 

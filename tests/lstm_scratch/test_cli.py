@@ -366,6 +366,17 @@ def test_a_training_that_is_interrupted_is_resumed_to_the_same_bytes(
     assert epochs_in(log) == list(range(1, 13))
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "m.checkpoint.safetensors", "data.csv"])
+def test_a_log_is_never_written_into_another_file_of_the_training(run, tmp_path, name):
+    data = tmp_path / "data.csv"
+    data.write_text("path,label\n")
+    there = tmp_path / "." / name
+    error = run("train", data, "-o", tmp_path / "m.safetensors", "--json-log", there).the_error()
+    assert error == f"lstm-scratch: error: {there}: the log is to be a file of its own; name another one"
+    assert sorted(tmp_path.iterdir()) == [data]
+    assert data.read_text() == "path,label\n"
+
+
 def test_overwrite_begins_anew_where_a_checkpoint_is(run, tones, tmp_path, stop_at, monkeypatch):
     path = tmp_path / "m.safetensors"
     stop_at(4, KeyboardInterrupt())

@@ -249,7 +249,10 @@ def test_bad_files_are_in_the_json_too(vad, detector, talk, bad):
 
 def test_a_model_that_is_no_detector_is_refused_in_one_line(run, model, talk, tmp_path, detector_file, tones):
     error = run("vad", "--model", model, talk).the_error()
-    assert error == f"lstm-scratch: error: {model}: holds a AudioClassifier, not a SpeechDetector; train anew"
+    assert (
+        error
+        == f"lstm-scratch: error: {model}: holds a AudioClassifier, not a SpeechDetector; name another file"
+    )
     assert "no such model file" in run("vad", "--model", tmp_path / "none", talk).the_error()
     assert "not a whole safetensors file" in run("vad", "--model", talk, talk).the_error()
     assert "holds a SpeechDetector" in run("predict", detector_file, talk).the_error()
@@ -258,6 +261,12 @@ def test_a_model_that_is_no_detector_is_refused_in_one_line(run, model, talk, tm
 def test_without_a_model_the_shipped_one_is_taken(run, detector_file, talk, vad, monkeypatch):
     monkeypatch.setattr("lstm_scratch.cli.SHIPPED", detector_file)
     assert run("vad", talk) == vad(talk)
+
+
+def test_a_shipped_model_is_found_by_its_name(run, talk):
+    outcome = run("vad", "--model", "voice-activity", talk)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome == run("vad", talk)
 
 
 def test_info_tells_what_is_in_a_detector(run, detector, detector_file):
