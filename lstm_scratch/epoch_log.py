@@ -32,7 +32,13 @@ class EpochLog:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         there = self._path.read_bytes() if self._path.exists() else b""
-        self._lines = set(there.split(b"\n")[:-1]) if resumed else set()
+        self._lines: set[bytes] = set()
+        for line in there.split(b"\n")[:-1] if resumed else []:
+            if line.startswith(
+                b'{"epoch": 1,'
+            ):  # an earlier training ends here, which may have been the same
+                self._lines.clear()
+            self._lines.add(line)
         cut = there.rpartition(b"\n")[2]  # by a full disk, perhaps
         if cut:
             with self._path.open("r+b") as file:

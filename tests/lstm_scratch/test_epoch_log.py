@@ -43,6 +43,15 @@ def test_another_training_is_appended_even_where_it_is_the_same(tmp_path):
     assert [Epoch(**json.loads(line)) for line in path.read_text().splitlines()[1:]] == [epoch(1)] * 2
 
 
+def test_a_resumed_training_is_whole_behind_an_earlier_one_that_was_the_same(tmp_path):
+    path = tmp_path / "log"
+    for n_epochs, resumed in ((5, False), (2, False), (5, True)):  # whole, interrupted, and gone on with
+        log = EpochLog(path, resumed)
+        for number in range(2 if resumed else 1, n_epochs + 1):
+            log(epoch(number))
+    assert read(path) == [epoch(number) for number in (1, 2, 3, 4, 5) * 2]
+
+
 @pytest.mark.parametrize("logged", range(5))
 def test_a_resumed_training_adds_the_epochs_that_are_missing(tmp_path, logged):
     """It repeats those since its checkpoint, after the second epoch."""
