@@ -33,10 +33,19 @@ def listen(
     ------
     Segment
         As soon as it is certain.
+
+    Raises
+    ------
+    AudioError
+        If sound cannot be used: after the speech that was heard before it.
     """
     stream = SpeechStream(detector, segmentation)
-    for chunk in chunks:
-        yield from stream.push(chunk)
+    try:
+        for chunk in chunks:
+            yield from stream.push(chunk)
+    except AudioError:  # a pipe that was cut in the midst of a sample, say: what was heard before it counts
+        yield from stream.finish()
+        raise
     yield from stream.finish()
 
 
