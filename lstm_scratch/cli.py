@@ -730,6 +730,8 @@ def _vad(options: argparse.Namespace) -> int:
     given = {field.name: vars(options)[field.name] for field in dataclasses.fields(Segmentation)}
     segmentation, kind = Segmentation(**given), "json" if options.json else options.format
     recordings: list[dict[str, Any]] = []
+    if PIPE in options.files and sys.stdin is None:
+        raise UserError(f"{PIPE}: stdin is closed; name a file, or pipe samples in")
     if kind != "json":
         print(format_segments([], kind, ""), end="", flush=True)  # a header, where the format has one
     status = 0

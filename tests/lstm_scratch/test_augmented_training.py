@@ -234,7 +234,9 @@ def test_features_are_refused_where_sound_is_wanted(settings):
     of, sounds = classifier(**settings), clips(4)
     features = of.extract(sounds)
     for X in (features, [*sounds[:3], features[3]]):
-        with pytest.raises(DataError, match=r"^features cannot be augmented: give paths, samples, or a FeatureStore$"):
+        with pytest.raises(
+            DataError, match=r"^features cannot be augmented: give paths, samples, or a FeatureStore$"
+        ):
             of.fit(X, ["a", "b", "a", "b"])
     assert not hasattr(of, "params_")
 

@@ -263,6 +263,12 @@ def test_without_a_model_the_shipped_one_is_taken(run, detector_file, talk, vad,
     assert run("vad", talk) == vad(talk)
 
 
+def test_a_closed_stdin_is_told(vad, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    error = vad("-").the_error()
+    assert error == "lstm-scratch: error: -: stdin is closed; name a file, or pipe samples in"
+
+
 def test_a_shipped_model_is_found_by_its_name(run, talk):
     outcome = run("vad", "--model", "voice-activity", talk)
     assert (outcome.status, outcome.err) == (0, "")
