@@ -8,11 +8,13 @@ import numpy as np
 
 from lstm_scratch.activity import SpeechDetector, SpeechStream
 from lstm_scratch.checks import check_number
+from lstm_scratch.errors import SettingError
 from lstm_scratch.segments import Segment, Segmentation, format_segments
 from lstm_scratch.sound import AudioError, Resampler, read_audio_blocks
 
 BLOCK_S = 10.0  # of a file that is read at a time
 CHUNK_S = 0.1  # of a pipe
+MAX_RATE = 768_000  # of a pipe, in Hz: what is above would take memory, and is a slip
 
 
 def listen(
@@ -94,9 +96,11 @@ def pcm_chunks(pipe: BinaryIO, pipe_rate: int, sample_rate: int) -> Iterator[np.
     AudioError
         If nothing comes, or it ends in half a sample.
     SettingError
-        If its rate is no positive whole number.
+        If its rate is no whole number from 1 to 768,000.
     """
     check_number("the sample rate of a pipe, in Hz,", pipe_rate, whole=True, above=0)
+    if pipe_rate > MAX_RATE:
+        raise SettingError(f"the sample rate of a pipe is {MAX_RATE} Hz at the most, not {pipe_rate}")
     resampler, rest, n_samples = Resampler(pipe_rate, sample_rate), b"", 0
     read = getattr(pipe, "read1", pipe.read)  # what is there already, rather than all that is asked for
     while data := read(2 * max(1, round(CHUNK_S * pipe_rate))):

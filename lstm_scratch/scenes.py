@@ -41,6 +41,7 @@ SHORTEST_S = 0.04  # what is louder for a shorter time is a click
 MARGIN_S, EDGE_S = 0.05, 0.004  # what is left around a clip's speech, and how its ends fade where nothing is
 SPEEDS = (0.85, 0.9, 0.95, 1.05, 1.1, 1.15)  # few, so that their filters are worked out once
 SPEECH_RMS = 0.1  # of speech before a scene's gain: -20 dB
+LONGEST_RT60_S = 20.0  # of a cathedral
 TABLE = 2048  # points of a period
 
 
@@ -167,6 +168,8 @@ class SceneSettings:
                         whole=field.name == "talkers",
                         at_least=lowest.get(field.name, -100),
                     )
+                if field.name == "rt60_s" and value[1] > LONGEST_RT60_S:
+                    raise SettingError(f"rt60_s is {LONGEST_RT60_S:g} s at the most, not {value!r}")
                 if value[0] > value[1]:
                     raise SettingError(f"{field.name} is a pair (lowest, highest), not {value!r}; swap them")
             elif not field.name.endswith("_s") and not (isinstance(value, Real) and 0 <= float(value) <= 1):

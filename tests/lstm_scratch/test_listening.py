@@ -181,3 +181,8 @@ def test_of_several_recordings_each_line_has_the_name():
         "audacity": "2.000\t3.125\ta talk.wav\n",
         "rttm": "SPEAKER a_talk.wav 1 2.000 1.125 <NA> <NA> speech 0.500 <NA>\n",
     }
+
+
+def test_a_pipe_at_an_absurd_rate_is_refused_before_memory_is_taken():
+    with pytest.raises(SettingError, match="768000 Hz at the most, not 99999999"):
+        next(pcm_chunks(io.BytesIO(bytes(8)), 99_999_999, RATE))

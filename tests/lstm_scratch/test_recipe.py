@@ -478,3 +478,10 @@ def test_keywords_are_as_late_as_their_recipe_says():
     assert there[:2] == [frame + 8 * hop] * 2
     assert late[2:] == [late_ms * RATE / 1000] * 20
     assert np.diff(there[2:]).tolist() == [every_ms * RATE / 1000] * 19
+
+
+def test_what_a_recipe_says_of_itself_may_have_any_characters(tmp_path):
+    about = 'two\nlines, "quoted", \\ and ü'
+    (tmp_path / "r.toml").write_text(to_toml({"hidden_size": 3}, about), encoding="utf-8")
+    recipe = read_recipe(str(tmp_path / "r.toml"))
+    assert (recipe.about, recipe.settings) == (about, {"hidden_size": 3})

@@ -449,6 +449,7 @@ def test_nobody_to_speak_is_said_in_one_line(noises):
         ({"talkers": (0, 2)}, "each bound of talkers is a whole number from 1 on, not 0"),
         ({"talkers": (1.5, 2)}, "each bound of talkers is a whole number from 1 on, not 1.5"),
         ({"rt60_s": (0, 1)}, "each bound of rt60_s is a number from 0.01 on, not 0"),
+        ({"rt60_s": (0.1, 1e5)}, "rt60_s is 20 s at the most, not (0.1, 100000.0)"),
         ({"gain_db": (np.nan, 1)}, "each bound of gain_db is a number from -100 on, not nan"),
     ],
 )
