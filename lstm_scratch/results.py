@@ -15,7 +15,14 @@ import numpy as np
 from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.errors import DataError
 from lstm_scratch.files import atomic_write
-from lstm_scratch.recipe import DEFAULT, build_classifier, read_recipe, recipe_names, settings_of
+from lstm_scratch.recipe import (
+    DEFAULT,
+    build_classifier,
+    plain_settings,
+    read_recipe,
+    recipe_names,
+    settings_of,
+)
 
 KIND = "lstm-scratch cross-validation"
 FORMAT_VERSION = 1
@@ -292,9 +299,9 @@ def changed(settings: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any
     """
     known = recipe if recipe in recipe_names() else DEFAULT
     usual = settings_of(build_classifier(read_recipe(known).settings)) | {"engine": AudioClassifier.engine}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}
-    nothing = object()
-    return {name: value for name, value in settings.items() if value != plain.get(name, nothing)}
+    plain, nothing = plain_settings(usual), object()
+    found = plain_settings(settings)
+    return {name: value for name, value in found.items() if value != plain.get(name, nothing)}
 
 
 def markdown_table(

@@ -10,6 +10,7 @@ from scipy.stats import beta, binom, norm, t
 from lstm_scratch import results
 from lstm_scratch.errors import DataError
 from lstm_scratch.metrics import accuracy, confusion_matrix, unweighted_average_recall
+from lstm_scratch.recipe import build_classifier, plain_settings, read_recipe, settings_of
 from lstm_scratch.results import (
     Predictions,
     changed,
@@ -233,6 +234,8 @@ def test_settings_are_compared_with_the_recipe_of_today():
     digits = {"hidden_size": 36, "vtln": [0.85, 1.18], "top_db": None}
     assert changed(digits, "digits") == {}
     assert changed(digits) == changed(digits, "/of/somebody/else.toml") == digits
+    everything = settings_of(build_classifier(read_recipe("digits").settings))
+    assert changed(everything, "digits") == changed(plain_settings(everything), "digits") == {}
 
 
 @pytest.mark.parametrize(
