@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -588,6 +589,8 @@ def _train(options: argparse.Namespace) -> None:
             raise UserError(f"{options.json_log}: the log is to be a file of its own; name another one")
     _check_pictures(options.plots)
     classifier = _classifier(options, options.seed)
+    if options.cache is not None and isinstance(classifier, SpeechDetector):
+        raise UserError("a detector learns from scenes, which are drawn and not kept: leave --cache out")
     corpus = read_corpus(options.data)
     if options.resume:
         tell(
@@ -595,7 +598,7 @@ def _train(options: argparse.Namespace) -> None:
             if checkpoint.exists()
             else f"{checkpoint}: not there; from the start"
         )
-    run: Callable[..., dict[str, Any]] = train
+    run: Callable[..., dict[str, Any]] = functools.partial(train, cache=options.cache)
     show = _print_result
     if isinstance(classifier, SpeechDetector):
         run, show = train_detector, _print_detection
@@ -611,7 +614,6 @@ def _train(options: argparse.Namespace) -> None:
             checkpoint_seconds=options.checkpoint_seconds,
             resume=options.resume,
             on_epoch=None if options.json_log is None else EpochLog(options.json_log, options.resume),
-            cache=options.cache,
         )
         classifier.save(options.output)
     except BrokenPipeError:

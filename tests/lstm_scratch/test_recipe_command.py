@@ -218,3 +218,18 @@ def test_all_settings_of_a_recipe_are_told_in_a_file_that_trains_the_same(run, c
 
 def test_a_recipe_that_is_not_there_is_told(run):
     assert "there is no recipe 'words': name default, digits, " in run("recipes", "words").the_error()
+
+
+def test_a_detector_keeps_no_features(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    arguments = [
+        "train",
+        str(tmp_path / "data"),
+        "--recipe",
+        "voice-activity",
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+    assert cli.main([*arguments, "-o", str(tmp_path / "m")]) == 1
+    assert "scenes, which are drawn and not kept: leave --cache out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
