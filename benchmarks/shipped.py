@@ -124,7 +124,7 @@ def activity_figures(model: SpeechDetector, data: Path) -> Figures:
     }
 
 
-MODELS: dict[str, tuple[type, Callable[[Path], Any], Callable[[Any, Path], Figures]]] = {
+MODELS: dict[str, tuple[type[AudioClassifier], Callable[[Path], Any], Callable[[Any, Path], Figures]]] = {
     "digits": (AudioClassifier, train_digits, digits_figures),
     "voice-activity": (SpeechDetector, train_activity, activity_figures),
 }
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = {}
     for name, (estimator, _, figures) in MODELS.items():
         if options.train in (None, name):
-            found[name] = figures(estimator.load(model_file(name)), options.data)  # type: ignore[attr-defined]
+            found[name] = figures(estimator.load(model_file(name)), options.data)
             print(name)
             for of_set, values in found[name].items():
                 shown = {k: round(v, 4) for k, v in values.items() if isinstance(v, int | float)}

@@ -319,32 +319,32 @@ def ahead(items: Iterator[Item], depth: int = 3) -> Generator[Item, None, None]:
     object
         The same items, in the same order. What an error in making one was, it is here.
     """
-    made: queue.Queue[tuple[bool, object]] = queue.Queue(depth)
+    made: queue.Queue[tuple[list[Item], BaseException | None]] = queue.Queue(depth)  # no item: the end
     ended = threading.Event()
 
-    def put(is_item: bool, what: object) -> None:
+    def put(item: list[Item], error: BaseException | None = None) -> None:
         while not ended.is_set():
             try:
-                return made.put((is_item, what), timeout=0.1)
+                return made.put((item, error), timeout=0.1)
             except queue.Full:
                 continue
 
     def make() -> None:
         try:
             for item in items:
-                put(True, item)
+                put([item])
                 if ended.is_set():
                     return
-            put(False, None)
+            put([])
         except BaseException as error:  # of whatever kind: it is raised where the items are wanted
-            put(False, error)
+            put([], error)
 
     thread = threading.Thread(target=make, name="lstm-scratch batches", daemon=True)
     thread.start()
     try:
         while (got := made.get())[0]:
-            yield got[1]  # type: ignore[misc]
-        if isinstance(got[1], BaseException):
+            yield from got[0]
+        if got[1] is not None:
             raise got[1]
     finally:
         ended.set()

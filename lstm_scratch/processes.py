@@ -156,7 +156,7 @@ def _serve(
             try:
                 work = work or prepare(*arguments)
                 result = work(job)
-            except Exception as raised:
+            except Exception as raised:  # of whatever kind: it is raised where the answers are wanted
                 error = raised
                 error.add_note(f"In a process of its own:\n{''.join(traceback.format_exception(raised))}")
         warned = [(str(w.message), w.category, w.filename, w.lineno) for w in caught]
