@@ -165,7 +165,7 @@ def _check_rate(sample_rate: int | None) -> None:
 
 def _check_whole(path: str | os.PathLike[str], file: soundfile.SoundFile, n_read: int) -> None:
     """Refuse a file that ends before its header says."""
-    if n_read < file.frames or _cut_short(Path(path), file.extra_info):
+    if n_read < file.frames or _cut_short(Path(path), file):
         raise AudioError(f"{path}: truncated, its header promises more sound than is there; copy it again")
     if n_read == 0:
         raise AudioError(f"{path}: holds no samples; record it again or remove it")
@@ -173,6 +173,8 @@ def _check_whole(path: str | os.PathLike[str], file: soundfile.SoundFile, n_read
 
 def _mono(channels: np.ndarray) -> np.ndarray:
     """Average the channels."""
+    if channels.shape[1] == 1:
+        return channels[:, 0]
     with np.errstate(invalid="ignore"):  # opposed infinities
         return np.asarray(channels.mean(axis=1, dtype=np.float32))
 
@@ -385,22 +387,22 @@ def _low_pass(ratio: int) -> np.ndarray:
     return np.asarray(firwin(n_taps | 1, cutoff, window=("kaiser", beta)))  # odd: no half-sample delay
 
 
-def _cut_short(path: Path, header: str) -> bool:
+def _cut_short(path: Path, file: soundfile.SoundFile) -> bool:
     """Whether the container itself says that the file ends too early."""
     # libsndfile mends a wrong size silently, but tells in its log. Programs that write to a pipe
     # leave the largest size there is: that is no promise.
     for promised, found in re.findall(
-        r"(?m)^\s*(?:data|riff|SSND|Data Size|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", header
+        r"(?m)^\s*(?:data|riff|SSND|Data Size|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info
     ):
         missing = int(promised) - int(found)
         if missing > min(NEGLIGIBLE_BYTES, int(promised) // 100) and int(promised) < 0x7FFF0000:
             return True
     # An Ogg stream marks its last page; libsndfile is content with fewer.
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(max(0, path.stat().st_size - 65_307))  # the largest page
-        tail = file.read()
+    if file.format != "OGG":
+        return False
+    with path.open("rb") as pages:
+        pages.seek(max(0, path.stat().st_size - 65_307))  # the largest page
+        tail = pages.read()
     # A page is a header of 27 bytes, a table of its segments' sizes, and the segments.
     page = tail[max(0, tail.rfind(b"OggS")) :]
     return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])

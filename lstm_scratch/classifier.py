@@ -818,7 +818,8 @@ def _start_card(classes: np.ndarray, training: Any, validation: Any) -> dict[str
     def clips(targets: Any, k: int) -> int:
         if targets is None:
             return 0
-        return int(sum((of_one == k).sum() for of_one in targets))
+        of_each = [targets] if isinstance(targets, np.ndarray) else targets
+        return int(sum((of_one == k).sum() for of_one in of_each))
 
     return {
         "version": __version__,

@@ -444,7 +444,9 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         default=DEFAULT,
         help=f"begin with the settings of {', '.join(recipe_names())}, or of a file that ends in .toml",
     )
-    sub.add_argument("--fast", action="store_true", help="take the recipe's short cuts")
+    sub.add_argument(
+        "--fast", action="store_true", help="take the recipe's short cuts, and look for no near copies"
+    )
     sub.add_argument(
         "--set",
         action="append",
@@ -598,7 +600,9 @@ def _train(options: argparse.Namespace) -> None:
             if checkpoint.exists()
             else f"{checkpoint}: not there; from the start"
         )
-    run: Callable[..., dict[str, Any]] = functools.partial(train, cache=options.cache)
+    run: Callable[..., dict[str, Any]] = functools.partial(
+        train, cache=options.cache, near_copies=not options.fast
+    )
     show = _print_result
     if isinstance(classifier, SpeechDetector):
         run, show = train_detector, _print_detection

@@ -48,6 +48,7 @@ def train(
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    near_copies: bool = True,
 ) -> dict[str, Any]:
     """Train a classifier on one part of a corpus and test it on the other.
 
@@ -76,6 +77,8 @@ def train(
     cache : path, optional
         A folder where features are kept, as of `feature_store.open_store`: the next time they are there, and
         nothing but a batch at a time is in memory. The results are the same to the bit.
+    near_copies : bool, default True
+        Look for recordings that are nearly the same, as of `inspection.Inspector`.
 
     Returns
     -------
@@ -99,7 +102,7 @@ def train(
         rate = common_sample_rate([corpus.paths[n] for n in heard])
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
-    inspector = Inspector()
+    inspector = Inspector(near_copies)
     features = _features(corpus, classifier, rate, skip_bad, say, inspector, cache)
     report = inspector.report(corpus, division.parts(), rate)
     for line in report.lines():

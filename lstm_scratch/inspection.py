@@ -170,7 +170,8 @@ class Heard(NamedTuple):
     digest : bytes
         A hash of the samples.
     fingerprint : tuple or None
-        Powers of bands, and a waveform. None: there is nothing to be heard below 3.4 kHz.
+        Powers of bands, and a waveform. None: there is nothing to be heard below 3.4 kHz, or it was not
+        wanted.
     """
 
     sample_rate: int
@@ -228,7 +229,7 @@ class Heard(NamedTuple):
         )
 
 
-def hear(samples: np.ndarray, sample_rate: int) -> Heard:
+def hear(samples: np.ndarray, sample_rate: int, fingerprint: bool = True) -> Heard:
     """Work out what is kept of a recording.
 
     Parameters
@@ -237,6 +238,8 @@ def hear(samples: np.ndarray, sample_rate: int) -> Heard:
         Mono sound as it was recorded, at least one sample; full scale is 1.
     sample_rate : int
         In Hz.
+    fingerprint : bool, default True
+        Take a fingerprint, which is most of the work.
 
     Returns
     -------
@@ -254,14 +257,22 @@ def hear(samples: np.ndarray, sample_rate: int) -> Heard:
         silence,
         _in_runs(np.abs(samples) >= FULL_SCALE, FLAT) / len(samples),
         digest.digest(),
-        _fingerprint(samples, sample_rate),
+        _fingerprint(samples, sample_rate) if fingerprint else None,
     )
 
 
 class Inspector:
-    """Takes in recordings one by one, and then tells about them."""
+    """Takes in recordings one by one, and then tells about them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    near_copies : bool, default True
+        Look for recordings that are nearly the same, which takes longer than all the rest. Without it, copies
+        are found that are the same sample for sample.
+    """
+
+    def __init__(self, near_copies: bool = True) -> None:
+        self._near_copies = near_copies
         self._heard: dict[str, Heard] = {}
 
     def __len__(self) -> int:
@@ -279,7 +290,7 @@ class Inspector:
         sample_rate : int
             In Hz.
         """
-        self.add_heard(name, hear(samples, sample_rate))
+        self.add_heard(name, hear(samples, sample_rate, self._near_copies))
 
     def add_heard(self, name: str, heard: Heard) -> None:
         """Take in what was kept of a recording.
@@ -323,7 +334,7 @@ class Inspector:
         classes = _classes(clips.values())
         rates = Counter(clip.heard.sample_rate for clip in clips.values())
         findings = [
-            *_copies(clips),
+            *_copies(clips, self._near_copies),
             *_sizes(classes),
             *_sounds(clips),
             *_rates(rates, sample_rate),
@@ -368,6 +379,8 @@ def inspect_corpus(corpus: Corpus, sample_rate: int | None = None) -> Report:
 
 def _in_runs(marked: np.ndarray, at_least: float) -> int:
     """Count what is marked, as far as it is so many in a row."""
+    if np.count_nonzero(marked) < at_least:
+        return 0
     edges = np.flatnonzero(np.diff(marked, prepend=False, append=False))
     lengths = edges[1::2] - edges[::2]
     return int(lengths[lengths >= at_least].sum())
@@ -449,13 +462,15 @@ def _classes(clips: Iterable[_Clip]) -> list[ClassSummary]:
     return summaries
 
 
-def _copies(clips: Mapping[str, _Clip]) -> Iterator[Finding]:
+def _copies(clips: Mapping[str, _Clip], near: bool) -> Iterator[Finding]:
     """Find recordings that are there more than once."""
     same: dict[bytes, list[str]] = {}
     for name, clip in clips.items():
         if not clip.heard.is_silent:
             same.setdefault(clip.heard.digest, []).append(name)
     yield from _by_severity([names for names in same.values() if len(names) > 1], clips, "duplicates")
+    if not near:
+        return
     fingerprints = {
         names[0]: fingerprint
         for names in same.values()

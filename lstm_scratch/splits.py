@@ -52,6 +52,8 @@ def hold_out(
         return float(np.abs(held - wanted).sum() + abs(held.sum() - wanted.sum()))
 
     order = rng.permutation(len(clips_of))
+    if not wanted.any():
+        return mask
     least, smallest = np.inf, None  # the group to hold out if none comes closer
     for may_overshoot in (False, True):  # first fill every class, then round so that the sum fits
         for group in order:
@@ -66,6 +68,6 @@ def hold_out(
                 mask[clips] = True
             elif change < least:
                 least, smallest = change, clips
-    if not mask.any() and smallest is not None and wanted.any():
+    if not mask.any() and smallest is not None:
         mask[smallest] = True
     return mask

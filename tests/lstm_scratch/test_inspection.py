@@ -94,6 +94,19 @@ def test_what_was_not_taken_in_is_passed_over():
     assert Inspector().report(Corpus("c", [Path("0")], ["a"])).lines() == ["class  in all  median"]
 
 
+def test_without_near_copies_only_the_same_samples_are_told():
+    kinds = {}
+    for near_copies in (False, True):
+        inspector = Inspector(near_copies)
+        sounds = [noise(n) for n in range(5)]
+        for n, samples in enumerate([*sounds, sounds[3] / 2, sounds[1]]):
+            inspector.add(str(n), samples, RATE)
+        corpus = Corpus("corpus", [Path(str(n)) for n in range(7)], ["a"] * 7)
+        kinds[near_copies] = found(inspector.report(corpus))
+    assert kinds[False] == {"duplicates": [["1", "6"]]}
+    assert kinds[True] == {"duplicates": [["1", "6"]], "near-duplicates": [["3", "5"]]}
+
+
 def test_small_and_unbalanced_classes_are_told():
     rows = [("few", noise(n)) for n in range(4)] + [("many", noise(4 + n)) for n in range(20)]
     few, unbalanced = (finding.message for finding in report_of(rows).findings)

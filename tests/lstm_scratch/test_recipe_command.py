@@ -3,7 +3,9 @@
 import json
 import re
 
+import numpy as np
 import pytest
+import soundfile
 
 from lstm_scratch import cli
 from lstm_scratch.activity import SpeechDetector
@@ -37,6 +39,9 @@ batch_size = 5
 epochs = 1
 tempo = "none"
 """
+
+
+RATE = 8000
 
 
 @pytest.fixture
@@ -99,6 +104,20 @@ def test_options_replace_settings_of_a_shipped_recipe(chosen):
     assert {name for name in after if after[name] != before[name]} == changed.keys()
     assert {name: after[name] for name in changed} == changed
     assert chosen("--class-weight", "balanced", "--set", "class_weight=none").class_weight is None
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_fast_training_looks_for_no_near_copies(own, tmp_path, capsys, fast):
+    rng = np.random.default_rng(0)
+    for n in range(6):
+        sound = 0.1 * rng.normal(size=RATE // 2)
+        for label, gain in ("ab"[n % 2], 1), ("b", 0.5):
+            if gain == 1 or n == 4:
+                (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
+                soundfile.write(tmp_path / "data" / label / f"{n}-{gain}.wav", gain * sound, RATE)
+    words = ["train", tmp_path / "data", "--recipe", own, "--test-fraction", 0, "-o", tmp_path / "model"]
+    assert cli.main([*map(str, words), *(["--fast"] if fast else [])]) == 0
+    assert ("nearly the same recording stands under two labels" in capsys.readouterr().err) is not fast
 
 
 def test_short_cuts_are_taken_when_time_counts_and_options_go_before_them(chosen, own):
