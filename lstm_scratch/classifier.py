@@ -773,12 +773,26 @@ def _fingerprint(
 ) -> str:
     """Tell trainings apart, by their settings and their data: hashes of all sequences that were given."""
     settings = classifier.get_params() | {"verbose": None}
-    digest = hashlib.sha256(repr((settings, classes.tolist(), card)).encode())
+    digest = hashlib.sha256(repr((_told_whole(settings), classes.tolist(), card)).encode())
     digest.update(b"".join(digests) + kept.tobytes())
     for part in parts:
         for of_one in part[1] if part is not None else ():
             digest.update(np.asarray(of_one).tobytes())
     return digest.hexdigest()
+
+
+def _told_whole(setting: Any) -> Any:
+    """Put a hash in the place of every array of a setting: `repr` tells no more than an array's ends."""
+    if dataclasses.is_dataclass(setting):
+        fields = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)}
+        return type(setting).__name__, _told_whole(fields)
+    if isinstance(setting, Mapping):
+        return {name: _told_whole(value) for name, value in setting.items()}
+    if isinstance(setting, np.ndarray):
+        return setting.dtype.str, setting.shape, hashlib.sha256(setting.tobytes()).hexdigest()
+    if isinstance(setting, Sequence) and not isinstance(setting, str):
+        return [_told_whole(value) for value in setting]
+    return setting
 
 
 def _lengths(sequences: Sequence[np.ndarray]) -> list[int]:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tqdm.std
 
-from lstm_scratch import SequenceClassifier, progress
+from lstm_scratch import AudioClassifier, SequenceClassifier, progress
 from lstm_scratch import classifier as module
 from lstm_scratch.checkpoint import PREFIX, of_model, restore_state, state_arrays, state_values
 from lstm_scratch.errors import DataError, DivergenceError, ModelFileError, SettingError
 from lstm_scratch.files import load_model, save_model
 from lstm_scratch.optim import AdamW
+from lstm_scratch.sound import Augmentation
 from lstm_scratch.training import Epoch, TrainingOptions, TrainingState
 
 SMALL = {"hidden_size": 5, "epochs": 6, "batch_size": 8, "learning_rate": 0.02}
@@ -229,6 +230,32 @@ def test_a_checkpoint_of_other_settings_is_refused(interrupted, change):
     with pytest.raises(ModelFileError, match="checkpoint of a training with other data or settings"):
         SequenceClassifier(**SMALL | change).fit(*ramps(), checkpoint=interrupted, resume=True)
     assert interrupted.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_noises_is_refused(tmp_path):
+    """Of thousands of samples, of which `repr` tells the first and the last."""
+    rng = np.random.default_rng(0)
+    clips, labels = [rng.normal(scale=0.1, size=n) for n in range(700, 712)], ["a", "b"] * 6
+    noises = [rng.normal(size=n) for n in (2003, 1999)]
+    path = tmp_path / "checkpoint"
+
+    def fit(*noises, resume):
+        changed = Augmentation(snr_db=(5, 20), noises=noises)
+        settings = {"hidden_size": 3, "epochs": 1, "sample_rate": 8000, "augmentation": changed}
+        AudioClassifier(**settings).fit(clips, labels, checkpoint=path, resume=resume)
+        return path.read_bytes()
+
+    before = fit(*noises, resume=False)
+    assert fit(*[noise.copy() for noise in noises], resume=True) == before
+    quieter = noises[1].copy()
+    quieter[1000] += 1e-3
+    assert repr(quieter) == repr(noises[1])
+    columns = noises[0][:2000].reshape(2, 1000)
+    others = [(noises[0], quieter), noises[::-1], noises[:1], [noises[0].astype(">f8"), noises[1]]]
+    for other in [*others, columns]:
+        with pytest.raises(ModelFileError, match="other data or settings"):
+            fit(*other, resume=True)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("what", ["values", "order", "labels", "length", "validation"])
