@@ -60,7 +60,7 @@ def state_values(state: TrainingState) -> dict[str, Any]:
     }
 
 
-def restore_state(arrays: Params, values: dict[str, Any], weight_decay: float) -> TrainingState:
+def restore_state(arrays: Params, values: dict[str, Any], start: TrainingState) -> TrainingState:
     """Put a training together again.
 
     Parameters
@@ -69,23 +69,49 @@ def restore_state(arrays: Params, values: dict[str, Any], weight_decay: float) -
         What `state_arrays` gave, among others.
     values : dict
         What `state_values` gave, among others.
-    weight_decay : float
-        Of the optimiser.
+    start : TrainingState
+        The same training before its first update, as `training.first_state` makes it.
 
     Returns
     -------
     TrainingState
         A training from it goes on as the other one did.
+
+    Raises
+    ------
+    KeyError
+        If an array or a number is missing.
+    ValueError
+        If an array is of another shape or dtype than the parameter it belongs to.
+    TypeError
+        If the values are of other kinds than `state_values` gave.
     """
+    updated = values["updates"] > 0
+    there = True, bool(start.average), values["best_epoch"] > 0, updated, updated
     params, average, best, mean, square = (
-        {name: array.copy() for name, array in under(f"{PREFIX}.{part}", arrays).items()} for part in _PARTS
+        _part(arrays, f"{PREFIX}.{part}", start.params) if is_there else {}
+        for part, is_there in zip(_PARTS, there, strict=True)
     )
-    optimiser = AdamW(weight_decay=weight_decay)
+    optimiser = AdamW(weight_decay=start.optimiser.weight_decay)
     optimiser.steps, optimiser.mean, optimiser.square = values["updates"], mean, square
     best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
     history = [Epoch(**epoch) for epoch in values["history"]]
     numbers = {name: values[name] for name in _NUMBERS}
     return TrainingState(params, optimiser, average, best, best_loss=best_loss, history=history, **numbers)
+
+
+def _part(arrays: Params, prefix: str, params: Params) -> Params:
+    """Copy the arrays of one part, one for each parameter and like it."""
+    part = under(prefix, arrays)
+    for name, param in params.items():
+        if name not in part:
+            raise KeyError(f"{prefix}.{name}")
+        found = part[name]
+        if (found.shape, found.dtype) != (param.shape, param.dtype):
+            raise ValueError(
+                f"{prefix}.{name} is {found.dtype} of shape {found.shape}, not {param.dtype} of {param.shape}"
+            )
+    return {name: part[name].copy() for name in params}
 
 
 def of_model(arrays: Params) -> Params:

@@ -29,7 +29,15 @@ from lstm_scratch.network import Network
 from lstm_scratch.params import Params, count, freeze, from_torch_names, to_torch_names
 from lstm_scratch.progress import progress_bar
 from lstm_scratch.splits import hold_out
-from lstm_scratch.training import Epoch, Part, TrainingOptions, TrainingState, predict_logits, train
+from lstm_scratch.training import (
+    Epoch,
+    Part,
+    TrainingOptions,
+    TrainingState,
+    first_state,
+    predict_logits,
+    train,
+)
 from lstm_scratch.variants import PLAIN, Variant
 from lstm_scratch.version import __version__
 
@@ -246,7 +254,8 @@ class SequenceClassifier(Estimator):
             checkpoint,
             checkpoint_seconds,
         )
-        state = checkpoints.load(self.weight_decay) if resume else None
+        start, options = network.init(network_rng, forget_bias=self.forget_bias), self._training_options()
+        state = checkpoints.load(first_state(start, options)) if resume else None
         with progress_bar(0, "training", "updates", self.verbose) as bar:
 
             def note(state: TrainingState, updates: int) -> None:
@@ -273,10 +282,10 @@ class SequenceClassifier(Estimator):
 
             params, history = train(
                 network,
-                network.init(network_rng, forget_bias=self.forget_bias),
+                start,
                 examples,
                 None if validation is None else (_scaled(validation[0], mean, scale), validation[1]),
-                self._training_options(),
+                options,
                 int(seeds[1].generate_state(1)[0]),
                 self._class_weights(targets, classes),
                 self._sampling_weights(targets),
@@ -740,7 +749,7 @@ class _Checkpoints:
                 str(self._path),
             ) from None
 
-    def load(self, weight_decay: float) -> TrainingState | None:
+    def load(self, start: TrainingState) -> TrainingState | None:
         if self._path is None:
             raise SettingError("resume: name the checkpoint to go on from")
         if not Path(self._path).exists():
@@ -750,17 +759,18 @@ class _Checkpoints:
         if values is None:
             raise ModelFileError(f"{self._path}: a model that is ready, and no checkpoint; name another file")
         try:
-            if values["whose"] != self._whose:
-                raise ModelFileError(
-                    f"{self._path}: a checkpoint of a training with other data or settings; "
-                    "go on with the same, or remove it"
-                )
-            return restore_state(arrays, values, weight_decay)
-        except (KeyError, TypeError) as error:
+            state = restore_state(arrays, values, start) if values["whose"] == self._whose else None
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(
                 f"{self._path}: a checkpoint that is damaged or made by hand ({error!r}); "
                 "remove it and begin anew"
             ) from None
+        if state is None:
+            raise ModelFileError(
+                f"{self._path}: a checkpoint of a training with other data or settings; "
+                "go on with the same, or remove it"
+            )
+        return state
 
 
 def _fingerprint(

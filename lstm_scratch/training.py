@@ -151,6 +151,26 @@ class TrainingState:
         return self.best or self.current
 
 
+def first_state(params: Params, options: TrainingOptions) -> TrainingState:
+    """Tell where a training stands before its first update.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters to start from. They are copied.
+    options : TrainingOptions
+        How to train.
+
+    Returns
+    -------
+    TrainingState
+        Of epoch 1, batch 0.
+    """
+    copies = [{name: array.copy() for name, array in params.items()} for _ in range(2)]
+    optimiser = AdamW(weight_decay=options.weight_decay)
+    return TrainingState(copies[0], optimiser, copies[1] if options.ema_decay else {}, {})
+
+
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")  # what comes of it ends in a DivergenceError
 def train(
@@ -211,9 +231,7 @@ def train(
     epochs = options.epochs or max(MIN_EPOCHS, math.ceil(MIN_UPDATES / per_epoch))
     patience = options.patience or max(5, epochs // 4)
     if state is None:
-        copies = [{name: array.copy() for name, array in params.items()} for _ in range(2)]
-        optimiser = AdamW(weight_decay=options.weight_decay)
-        state = TrainingState(copies[0], optimiser, copies[1] if options.ema_decay else {}, {})
+        state = first_state(params, options)
 
     while state.epoch <= epochs and state.epoch - state.best_epoch - 1 < (patience if validation else epochs):
         batches = _batches(examples, options.batch_size, seed, state.epoch, state.batch, sampling)

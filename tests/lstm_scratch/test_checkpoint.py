@@ -109,10 +109,11 @@ def state():
 def test_a_state_comes_back_from_its_arrays_and_json(without):
     before = state()
     if without:
-        before.average, before.best, before.best_loss = {}, {}, np.inf
+        before.average, before.best, before.best_loss, before.best_epoch = {}, {}, np.inf, 0
     arrays, values = state_arrays(before), json.loads(json.dumps(state_values(before)))
     model = {"linear.weight": np.ones(3), "trainingwheels": np.ones(2)}
-    after = restore_state(arrays | model, values, 0.125)
+    start = TrainingState(before.params, AdamW(weight_decay=0.125), before.average, {})
+    after = restore_state(arrays | model, values, start)
     for name in vars(before):
         one, other = getattr(before, name), getattr(after, name)
         if isinstance(one, AdamW):
@@ -292,16 +293,31 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, whole):
 
 
 def test_a_checkpoint_that_lacks_something_is_told_in_one_line(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    SequenceClassifier(**SMALL).fit(*ramps(), checkpoint=path)
+    path, averaged = tmp_path / "checkpoint.safetensors", SMALL | {"ema_decay": 0.5}
+    SequenceClassifier(**averaged).fit(*ramps(), checkpoint=path)
     arrays, description = load_model(path)
+    parts = {name.split(".")[1] for name in arrays if name.startswith(PREFIX)}
+    assert parts == {"params", "average", "best", "mean", "square"}
     values = description[PREFIX]
     for lacking in values:
         left = {name: value for name, value in values.items() if name != lacking}
         save_model(path, arrays, description | {PREFIX: left})
         with pytest.raises(ModelFileError, match=f"damaged or made by hand .*{lacking}") as caught:
-            SequenceClassifier(**SMALL).fit(*ramps(), checkpoint=path, resume=True)
+            SequenceClassifier(**averaged).fit(*ramps(), checkpoint=path, resume=True)
         assert str(caught.value).startswith(f"{path}: ")
+    for name in (name for name in arrays if name.startswith(PREFIX)):
+        bias = arrays[name]
+        others = bias[:-1], bias.astype(np.float64), None
+        for other, said in zip(others, ("of shape", "is float64", "KeyError"), strict=True):
+            left = {key: array for key, array in (arrays | {name: other}).items() if array is not None}
+            save_model(path, left, description)
+            before = path.read_bytes()
+            with pytest.raises(ModelFileError, match=f"damaged or made by hand .*{name}") as caught:
+                SequenceClassifier(**averaged).fit(*ramps(), checkpoint=path, resume=True)
+            assert str(caught.value).startswith(f"{path}: ")
+            assert said in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert path.read_bytes() == before
     for seconds in (-1, np.nan, "ten"):
         with pytest.raises(SettingError, match="checkpoint_seconds"):
             SequenceClassifier(**SMALL).fit(*ramps(), checkpoint=path, checkpoint_seconds=seconds)
