@@ -140,7 +140,7 @@ def our_losses(recipe: Recipe) -> list[float]:
 
     with mock.patch.object(training, "cross_entropy_forward", noted):
         our_epoch(recipe)
-    return losses
+    return losses[:-1]  # the last one is by what the training makes sure of its last update
 
 
 def torch_epoch(recipe: Recipe, packed: bool) -> Callable[[], list[float]]:

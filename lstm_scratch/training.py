@@ -225,7 +225,8 @@ def train(
     Raises
     ------
     DivergenceError
-        If the loss or a gradient stops being a finite number, or the loss stays beyond all bounds.
+        If the loss, a gradient or what the last update left stops being finite numbers, or the loss stays
+        beyond all bounds.
     """
     per_epoch = math.ceil(len(examples) / options.batch_size)
     epochs = options.epochs or max(MIN_EPOCHS, math.ceil(MIN_UPDATES / per_epoch))
@@ -233,6 +234,7 @@ def train(
     if state is None:
         state = first_state(params, options)
 
+    batch: Batch | None = None
     while state.epoch <= epochs and state.epoch - state.best_epoch - 1 < (patience if validation else epochs):
         batches = _batches(examples, options.batch_size, seed, state.epoch, state.batch, sampling)
         with contextlib.closing(batches):
@@ -255,6 +257,8 @@ def train(
         _end_epoch(network, state, validation, options, class_weight, epochs, learning_rate)
         if on_epoch is not None:
             on_epoch(state.history[-1])
+    if batch is not None:
+        _check_last_update(network, state, batch, options, class_weight)
     return state.kept, state.history
 
 
@@ -290,6 +294,28 @@ def _gradient(
     if not math.isfinite(norm):
         raise diverged(f"the gradient's norm became {norm}")
     return loss, logits, grads
+
+
+def _check_last_update(
+    network: Network,
+    state: TrainingState,
+    batch: Batch,
+    options: TrainingOptions,
+    class_weight: np.ndarray | None,
+) -> None:
+    """See to it that the last update left sound weights: those of others are seen in the next one."""
+    logits, _ = network.forward(state.params, batch.x, batch.lengths, inference=True)
+    loss, _ = cross_entropy_forward(logits, batch.targets, options.label_smoothing, class_weight)
+    # An infinite bias of a gate leaves the loss finite.
+    unsound = [name for name, array in state.params.items() if not np.isfinite(array).all()]
+    if math.isfinite(loss) and not unsound:
+        return
+    what = f"{unsound[0]} holds NaN or infinite values" if math.isfinite(loss) else f"the loss became {loss}"
+    epoch = state.history[-1]
+    raise DivergenceError(
+        f"{what} after update {state.optimiser.steps}, the last (epoch {epoch.epoch}), at a learning rate of "
+        f"{epoch.learning_rate:.2g}, which is likely too high: lower it, or max_gradient_norm"
+    )
 
 
 def _rng(seed: int, *place: int) -> np.random.Generator:

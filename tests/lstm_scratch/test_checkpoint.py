@@ -387,6 +387,36 @@ def test_a_training_that_diverges_keeps_the_last_weights_that_were_sound(tmp_pat
         np.testing.assert_array_equal(kept.params_[name], array)
 
 
+@pytest.mark.parametrize("validation_fraction", [0, 0.25])
+def test_a_last_update_that_is_too_large_leaves_the_checkpoint_before_it(
+    tmp_path, monkeypatch, validation_fraction
+):
+    """The very bytes that a training leaves which is interrupted there."""
+    settings = SMALL | {"validation_fraction": validation_fraction, "patience": 99}
+    last, step = 6 * (4 if validation_fraction == 0 else 3), AdamW.step
+
+    def left(name, error, said):
+        with pytest.raises(error, match=said):
+            classifier.fit(*ramps(32), checkpoint=tmp_path / name, checkpoint_seconds=0)
+        return (tmp_path / name).read_bytes()
+
+    def stop(self, params, grads, learning_rate):
+        if self.steps == last - 1:
+            raise KeyboardInterrupt
+        step(self, params, grads, learning_rate)
+
+    classifier = SequenceClassifier(**settings).fit(*ramps(32))
+    before = classifier.params_
+    with monkeypatch.context() as steps:
+        steps.setattr(AdamW, "step", stop)
+        interrupted = left("interrupted", KeyboardInterrupt, "^$")
+    too_fast(monkeypatch, after=last - 1)
+    said = rf"^the loss became nan after update {last}, the last \(epoch 6\), at a learning rate of 1e\+38, "
+    assert left("diverged", DivergenceError, said) == interrupted
+    assert updates_of(tmp_path / "diverged") == last - 1
+    assert classifier.params_ is before
+
+
 def test_no_checkpoint_is_written_while_the_loss_is_far_from_guessing(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint"
     step = AdamW.step

@@ -14,6 +14,7 @@ from lstm_scratch.errors import DivergenceError, SettingError
 from lstm_scratch.layers.loss import cross_entropy_forward
 from lstm_scratch.layers.stack import LSTM
 from lstm_scratch.network import Network
+from lstm_scratch.optim import AdamW
 from lstm_scratch.params import from_torch_names, to_torch_names
 from lstm_scratch.threads import one_blas_thread
 from lstm_scratch.training import TrainingOptions, predict_logits, train
@@ -267,6 +268,30 @@ def test_a_gradient_that_is_not_finite_stops_the_training():
         DivergenceError, match=r"the gradient's norm became inf in update 1 \(epoch 1\) at .* lower"
     ):
         train(NETWORK, start, examples, None, OPTIONS, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_last_update_that_leaves_no_sound_weights_is_no_end(monkeypatch):
+    """Not even where the loss is what it was: a gate whose bias is infinite is wide open, and no more."""
+    options = dataclasses.replace(OPTIONS, epochs=2, batch_size=7)
+    step = AdamW.step
+
+    def last(name, value):
+        def stepped(self, params, grads, learning_rate):
+            step(self, params, grads, learning_rate)
+            if self.steps == 6:
+                params[name][1] = value
+
+        monkeypatch.setattr(AdamW, "step", stepped)
+        with pytest.raises(DivergenceError) as error:
+            run(options, training=ramps(20, 1))
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    where = "after update 6, the last (epoch 2), at a learning rate of 8e-08, which is likely too high"
+    assert f"the loss became nan {where}" in last("linear.bias", np.nan)
+    assert f"the loss became nan {where}" in last("linear.weight", np.inf)
+    assert f"lstm.bias_l0 holds NaN or infinite values {where}" in last("lstm.bias_l0", np.inf)
 
 
 @pytest.fixture
