@@ -154,6 +154,7 @@ class AudioClassifier(SequenceClassifier):
         if validation_data is not None:
             validation_data = (self._extract(validation_data[0], rate).features, validation_data[1])
         extraction = self._extract(X, rate, keep_samples=self.hears)
+        self._warn_of_single_steps(extraction.features, rate)
         redraw = None
         if self.hears:
             sound_of: Callable[[int], np.ndarray] | None = getattr(X, "sound", None)
@@ -171,6 +172,18 @@ class AudioClassifier(SequenceClassifier):
     def _at(self, sample_rate: int) -> Self:
         self.sample_rate_ = sample_rate
         return self
+
+    def _warn_of_single_steps(self, features: Sequence[np.ndarray], sample_rate: int) -> None:
+        """Tell of a stack that no clip is longer than: the network grows with it, to no end."""
+        lengths = getattr(features, "lengths", None)  # which who fetches knows without fetching
+        longest = max(map(len, features) if lengths is None else lengths, default=0)
+        if self.features.stack > 1 and longest == 1:
+            n_features = self.features.n_features(sample_rate)
+            warnings.warn(
+                f"stack={self.features.stack} joins every clip to a single step, of {n_features:,} features, "
+                "which leaves an LSTM nothing to remember; lower it",
+                stacklevel=3,
+            )
 
     @property
     def hears(self) -> bool:

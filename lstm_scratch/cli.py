@@ -92,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     options = _parser().parse_args(arguments)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: say(f"{PROGRAM}: warning: {message}")
+        once = functools.cache(say)  # of many rounds, each may warn of the same
+        warnings.showwarning = lambda message, *_, **__: once(f"{PROGRAM}: warning: {message}")
         return _run(options)
 
 

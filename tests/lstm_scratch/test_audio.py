@@ -1,5 +1,7 @@
 """AudioClassifier: files, arrays and features in, labels out, and one file on disk."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +9,7 @@ import soundfile
 from features import AudioError, FeatureSettings
 from lstm_scratch import AudioClassifier
 from lstm_scratch.audio import common_sample_rate, extract_features
+from lstm_scratch.batches import Fetched
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import EACH, STATISTICS
 
@@ -168,3 +171,59 @@ def test_arrays_without_a_rate_and_impossible_rates_are_refused():
         AudioClassifier().extract(clips)
     with pytest.raises(AudioError, match=r"array 0: one channel"):
         AudioClassifier(sample_rate=RATE).extract([np.zeros((100, 2), np.float32)])
+
+
+def single_steps(stack, n_features):
+    return (
+        f"stack={stack} joins every clip to a single step, of {n_features:,} features, which leaves an LSTM "
+        "nothing to remember; lower it"
+    )
+
+
+def test_a_stack_that_no_clip_is_longer_than_is_told():
+    """Of the longest clip, which has 41 frames: of 41 and more, and where features are fetched."""
+    clips, labels = sweeps(8)
+    clips[5] = np.tile(clips[5], 2)[:3200]
+
+    def classifier(stack, **settings):
+        features = FeatureSettings(n_mels=9, n_mfcc=5, stack=stack)
+        return AudioClassifier(
+            features=features, sample_rate=RATE, **SMALL | {"epochs": 1, "hidden_size": 3} | settings
+        )
+
+    with pytest.warns(UserWarning, match=f"^{single_steps(41, 205)}$") as caught:
+        classifier(41).fit(clips, labels)
+    assert [Path(warning.filename).name for warning in caught] == ["test_audio.py"]
+    long = classifier(300)
+    features = long.extract(clips)
+    fetched = []
+
+    def fetch(n):
+        fetched.append(n)
+        return features[n]
+
+    for X in (features, Fetched(fetch, [len(of_one) for of_one in features])):
+        with pytest.warns(UserWarning, match=f"^{single_steps(300, 1500)}$"):
+            long.fit(X, labels)
+    assert fetched[:8] == list(range(8)), "nothing is fetched before what is learned from is checked"
+    classifier(40).fit(clips, labels)  # two steps, and nothing to tell
+    frames = classifier(1).extract(clips)
+    classifier(1).fit([of_one[:1] for of_one in frames], labels)  # the clips' own doing
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [("train",), ("cross-validate", "--folds", 2, "--processes", 1)],
+    ids=lambda command: command[0],
+)
+def test_a_stack_that_no_clip_is_longer_than_is_told_once_by_every_command(
+    run, tones, tmp_path, command, cached
+):
+    cache = ("--cache", tmp_path / "cache") if cached else ()
+    short = ("--stack-frames", 26, "--epochs", 1, "-o", tmp_path / "out")
+    outcome = run(command[0], tones, *command[1:], *short, *cache)
+    assert outcome.status == 0
+    told = [line for line in outcome.err.splitlines() if "stack=" in line]
+    assert told == [f"lstm-scratch: warning: {single_steps(26, 416)}"]
