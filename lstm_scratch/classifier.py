@@ -347,6 +347,20 @@ class SequenceClassifier(Estimator):
             for label, weight in self.class_weight.items():
                 check_number(f"class_weight of {label}", weight, above=0)
 
+    def check_one_label_each(self) -> None:
+        """Make sure that it learns from one label for each sequence, before something long begins.
+
+        Raises
+        ------
+        SettingError
+            If it wants one for every step.
+        """
+        if self.pooling == EACH:
+            raise SettingError(
+                f"pooling={EACH!r} learns from a label of every step, but here every clip has one label; "
+                "choose another pooling, such as mean"
+            )
+
     def predict_proba(self, X: Sequence[Any]) -> Any:
         """Compute the probability of every class.
 
@@ -576,6 +590,8 @@ class SequenceClassifier(Estimator):
         everything = np.arange(len(sequences))
         targets: Any
         if self.pooling == EACH:
+            if any(np.asarray(of_one).ndim == 0 for of_one in y):
+                self.check_one_label_each()
             classes, targets = _classes_of_steps(_check_step_labels(y, _lengths(sequences)))
         else:
             classes, targets = np.unique(_check_labels(y, len(sequences)), return_inverse=True)

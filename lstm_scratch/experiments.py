@@ -94,6 +94,7 @@ def train(
     """
     start = time.perf_counter()
     classifier.check_settings()
+    classifier.check_one_label_each()
     rng = np.random.default_rng(np.random.SeedSequence(classifier.random_state).spawn(4)[3])
     division = divide(corpus, rng, test_fold, test_fraction, say)
     rate = classifier.sample_rate
@@ -268,6 +269,7 @@ def cross_validate(
     """
     start = time.perf_counter()
     classifier.check_settings()
+    classifier.check_one_label_each()
     check_number("processes", processes, whole=True, at_least=1)
     check_number("the number of seeds", len(seeds), whole=True, at_least=1)
     parted = divisions(corpus, folds, part, say)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from features import AudioError, FeatureSettings
-from lstm_scratch import AudioClassifier
+from lstm_scratch import AudioClassifier, audio
 from lstm_scratch.audio import common_sample_rate, extract_features
 from lstm_scratch.batches import Fetched
 from lstm_scratch.errors import SettingError
@@ -227,3 +227,23 @@ def test_a_stack_that_no_clip_is_longer_than_is_told_once_by_every_command(
     assert outcome.status == 0
     told = [line for line in outcome.err.splitlines() if "stack=" in line]
     assert told == [f"lstm-scratch: warning: {single_steps(26, 416)}"]
+
+
+def test_labels_of_whole_clips_cannot_be_learned_step_by_step(run, tones, tmp_path, monkeypatch):
+    """Said before a recording is opened; and by `fit`, which is given features and labels alone."""
+    said = (
+        "pooling='none' learns from a label of every step, but here every clip has one label; choose another "
+        "pooling, such as mean"
+    )
+    clips, labels = sweeps(8)
+    features = AudioClassifier(sample_rate=RATE).extract(clips)
+    classifier = AudioClassifier(**SMALL, sample_rate=RATE, pooling=EACH)
+    for y in (labels, labels.tolist(), np.arange(8) % 2):
+        with pytest.raises(SettingError, match=f"^{said}$"):
+            classifier.fit(features, y)
+    monkeypatch.setattr(audio, "read_audio", None)
+    for command in (("train",), ("cross-validate", "--folds", 2)):
+        output = tmp_path / "output"
+        error = run(*command, tones, "-o", output, "--set", "pooling=none").the_error()
+        assert error == f"lstm-scratch: error: {said}"
+        assert not output.exists()
