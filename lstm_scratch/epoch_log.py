@@ -8,12 +8,16 @@ from pathlib import Path
 
 from lstm_scratch.training import Epoch
 
+BEGINNING = b" "  # of a training, before its first line
+
 
 class EpochLog:
     """Appends to a file, and writes no epoch of a training twice, however often that is resumed.
 
     A training that is resumed repeats the epochs since its checkpoint to the bit. So a line that is there
-    already is known by its text.
+    already is known by its text, if it is of this training and not of an earlier one, which may have been the
+    same: when a training begins that is not the first in the file, it leaves a space there, which its first
+    line will stand behind, and which JSON passes over.
 
     Parameters
     ----------
@@ -32,21 +36,19 @@ class EpochLog:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         there = self._path.read_bytes() if self._path.exists() else b""
-        self._lines: set[bytes] = set()
-        for line in there.split(b"\n")[:-1] if resumed else []:
-            if line.startswith(
-                b'{"epoch": 1,'
-            ):  # an earlier training ends here, which may have been the same
-                self._lines.clear()
-            self._lines.add(line)
-        cut = there.rpartition(b"\n")[2]  # by a full disk, perhaps
-        if cut:
-            with self._path.open("r+b") as file:
-                if resumed and cut.startswith(b'{"epoch":'):
-                    file.truncate(len(there) - len(cut))  # it comes again
-                else:
-                    file.seek(0, os.SEEK_END)
-                    file.write(b"\n")
+        own = (b"\n" + there).rpartition(b"\n" + BEGINNING)[2]
+        self._lines = set(own.split(b"\n")[:-1]) if resumed else set()
+        last = there.rpartition(b"\n")[2]
+        cut = last.removeprefix(BEGINNING)  # by a full disk, perhaps
+        if resumed and cut.startswith(b'{"epoch":'):
+            os.truncate(self._path, len(there) - len(cut))  # it comes again
+            return
+        before = b"\n" if cut else b""
+        if not resumed and there and last != BEGINNING:
+            before += BEGINNING
+        if before:
+            with self._path.open("ab") as file:
+                file.write(before)
 
     def __call__(self, epoch: Epoch) -> None:
         """Write a line, and leave nothing of it in a buffer.

@@ -52,6 +52,54 @@ def test_a_resumed_training_is_whole_behind_an_earlier_one_that_was_the_same(tmp
     assert read(path) == [epoch(number) for number in (1, 2, 3, 4, 5) * 2]
 
 
+def interrupted_in_the_first_epoch(path):
+    EpochLog(path, resumed=False)
+
+
+def cut_in_the_first_epoch(path):
+    EpochLog(path, resumed=False)(epoch(1))
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def repeating_the_first_epoch(path):
+    EpochLog(path, resumed=False)(epoch(1))
+
+
+@pytest.mark.parametrize("earlier", range(3))
+@pytest.mark.parametrize(
+    "begin", [interrupted_in_the_first_epoch, cut_in_the_first_epoch, repeating_the_first_epoch]
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_training_that_is_resumed_in_its_first_epoch_takes_no_line_of_another_for_its_own(
+    tmp_path, earlier, begin, times
+):
+    """Its lines are those of the trainings before it, which had the same seed, and it writes its own."""
+    path = tmp_path / "log"
+    for _ in range(earlier):
+        log = EpochLog(path, resumed=False)
+        for number in (1, 2, 3):
+            log(epoch(number))
+    before = path.read_bytes() if earlier else b""
+    begin(path)
+    for _ in range(times):
+        log = EpochLog(path, resumed=True)
+        for number in (1, 2, 3):
+            log(epoch(number))
+    assert read(path) == [epoch(number) for number in (1, 2, 3) * (earlier + 1)]
+    assert path.read_bytes().startswith(before)
+    lines = path.read_text().splitlines()
+    assert [line[: line.index("{")] for line in lines] == ["", "", "", *[" ", "", ""] * earlier]
+
+
+def test_trainings_that_end_before_an_epoch_does_leave_one_space(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("one\n")
+    for _ in range(3):
+        EpochLog(path, resumed=False)
+    EpochLog(path, resumed=True)
+    assert path.read_text() == "one\n "
+
+
 @pytest.mark.parametrize("logged", range(5))
 def test_a_resumed_training_adds_the_epochs_that_are_missing(tmp_path, logged):
     """It repeats those since its checkpoint, after the second epoch."""
@@ -81,7 +129,8 @@ def test_what_others_left_without_an_end_of_line_stays(tmp_path, resumed):
     path = tmp_path / "log"
     path.write_bytes(b"one\ntwo")
     EpochLog(path, resumed)(epoch(1))
-    assert path.read_text() == f"one\ntwo\n{json.dumps(dataclasses.asdict(epoch(1)))}\n"
+    beginning = "" if resumed else " "
+    assert path.read_text() == f"one\ntwo\n{beginning}{json.dumps(dataclasses.asdict(epoch(1)))}\n"
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path):
