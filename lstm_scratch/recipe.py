@@ -98,8 +98,10 @@ class Recipe(NamedTuple):
             If the recipe knows no short cuts.
         """
         if fast and not self.short_cuts:
+            others = [name for name in recipe_names() if read_recipe(name).short_cuts]
             raise SettingError(
-                f"the recipe {self.name} has no short cuts (no table [{FAST}]); leave --fast out"
+                f"the recipe {self.name} has no short cuts (no table [{FAST}]); leave --fast out, or take a "
+                f"recipe that has: {', '.join(others)}"
             )
         return self.settings | (self.short_cuts if fast else {})
 

@@ -428,7 +428,10 @@ def test_digits_are_fast_as_sound_is_not_changed():
 
 
 def test_a_recipe_without_short_cuts_says_so():
-    said = r"the recipe keywords has no short cuts \(no table \[fast\]\); leave --fast out"
+    said = (
+        r"the recipe keywords has no short cuts \(no table \[fast\]\); leave --fast out, or take a recipe "
+        "that has: digits"
+    )
     with pytest.raises(SettingError, match=f"^{said}$"):
         read_recipe("keywords").choose(fast=True)
 
