@@ -604,9 +604,9 @@ def _train(options: argparse.Namespace) -> None:
     run: Callable[..., dict[str, Any]] = functools.partial(
         train, cache=options.cache, near_copies=not options.fast
     )
-    show = _print_result
+    show, use = _print_result, "predict"
     if isinstance(classifier, SpeechDetector):
-        run, show = train_detector, _print_detection
+        run, show, use = train_detector, _print_detection, "vad --model"
     try:
         result = run(
             corpus,
@@ -624,24 +624,19 @@ def _train(options: argparse.Namespace) -> None:
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, DivergenceError, OSError) as error:
-        raise UserError(_in_one_line(error) + _way_on(error, checkpoint)) from None
+        raise UserError(_in_one_line(error) + _way_on(error, checkpoint, use)) from None
     checkpoint.unlink(missing_ok=True)
     result["model"] = str(options.output)
     _print(options, result, lambda: show(result))
-    if isinstance(classifier, SpeechDetector):
-        if options.plots is not None:
-            plot_training(options.plots / TRAINING, classifier.history_, "training")
-        tell(f"saved {options.output}; next, try: {_program()} vad --model {options.output} FILE...")
-        return
     _draw(options.plots, result, classifier.history_)
-    tell(f"saved {options.output}; next, try: {_program()} predict {options.output} FILE...")
+    tell(f"saved {options.output}; next, try: {_program()} {use} {options.output} FILE...")
 
 
-def _way_on(error: BaseException, checkpoint: Path) -> str:
-    """Tell what is left of a training that did not end."""
+def _way_on(error: BaseException, checkpoint: Path, use: str) -> str:
+    """Tell what is left of a training that did not end, and what it can be used by."""
     if not checkpoint.exists():
         return ""
-    left = f"; {checkpoint} holds the last good weights, a model that `predict` takes; "
+    left = f"; {checkpoint} holds the last good weights, a model that `{use}` takes; "
     # With the same settings, a training diverges again.
     anew = isinstance(error, DivergenceError)
     return left + ("begin anew with --overwrite" if anew else "go on with --resume")
@@ -856,7 +851,7 @@ def _check_pictures(folder: Path | None) -> None:
 def _draw(folder: Path | None, result: dict[str, Any], history: list[dict[str, Any]] | None) -> None:
     if folder is None:
         return
-    if result["n"]:
+    if result["n"] and "confusion" in result:
         title = f"{100 * result['accuracy']:.1f} % of {result['n']} clips"
         plot_confusion(folder / CONFUSION, result["confusion"], list(result["classes"]), title)
     if history is not None:

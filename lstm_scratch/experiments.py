@@ -159,6 +159,7 @@ def evaluate(
         If there are none, if they have labels that the classifier does not know, or cannot be used.
     """
     start = time.perf_counter()
+    classifier.check_one_label_each()
     corpus = evaluated_part(corpus, part, test_fold, classifier.card_.get("test_fold"), say)
     known = {str(label) for label in classifier.classes_}
     for path, label in zip(corpus.paths, corpus.labels, strict=True):
@@ -193,6 +194,7 @@ def label_files(
         ``file``, and either ``label`` and ``probabilities`` by label, the most probable first, or
         ``error``.
     """
+    classifier.check_one_label_each()
     labels = [str(label) for label in classifier.classes_]
     for file in files:
         extraction = extract_features([file], classifier.features, classifier.sample_rate_)

@@ -247,3 +247,7 @@ def test_labels_of_whole_clips_cannot_be_learned_step_by_step(run, tones, tmp_pa
         error = run(*command, tones, "-o", output, "--set", "pooling=none").the_error()
         assert error == f"lstm-scratch: error: {said}"
         assert not output.exists()
+    of_steps = [np.arange(len(clip)) % 2 for clip in features]
+    classifier.set_params(epochs=1).fit(features, of_steps).save(output)
+    for words in (("predict", output, tones / "steady" / "1.wav"), ("evaluate", output, tones)):
+        assert run(*words).the_error() == f"lstm-scratch: error: {said}"

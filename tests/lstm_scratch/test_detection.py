@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from lstm_scratch import cli
+from lstm_scratch.classifier import _Checkpoints
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.detection import evaluate_detector, train_detector
 from lstm_scratch.errors import DataError
@@ -86,19 +87,34 @@ def test_figures_are_told_where_a_test_has_no_speech(capsys):
     )
 
 
+FEW = [
+    *("--recipe", "voice-activity", "--set", "n_scenes=4", "--set", "scenes.duration_s=2"),
+    *("--set", "sample_rate=12000", "--epochs", "1", "--hidden-size", "3"),
+]
+
+
+def test_what_an_interrupted_training_leaves_is_for_vad(corpus, tmp_path, capsys, monkeypatch):
+    note = _Checkpoints.note
+
+    def noted(self, state):
+        note(self, state)
+        raise KeyboardInterrupt
+
+    data, path, sound = str(corpus(1)), str(tmp_path / "d.safetensors"), tmp_path / "sound.wav"
+    soundfile.write(sound, np.zeros(12_000), 12_000)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(_Checkpoints, "note", noted)
+        assert cli.main(["train", data, "-o", path, *FEW, "--checkpoint-seconds", "0"]) == 1
+    checkpoint = tmp_path / "d.checkpoint.safetensors"
+    assert capsys.readouterr().err.endswith(
+        f"error: interrupted; {checkpoint} holds the last good weights, a model that `vad --model` takes; "
+        "go on with --resume\n"
+    )
+    assert cli.main(["vad", "--model", str(checkpoint), str(sound)]) == 0
+
+
 def test_pictures_of_a_detectors_training_are_drawn(corpus, tmp_path, capsys):
-    few = [
-        "--set",
-        "n_scenes=4",
-        "--set",
-        "scenes.duration_s=2",
-        "--set",
-        "sample_rate=12000",
-        "--epochs",
-        "1",
-    ]
     path, pictures = tmp_path / "detector.safetensors", tmp_path / "pictures"
-    options = ["--recipe", "voice-activity", *few, "--hidden-size", "3", "--plots", str(pictures)]
-    status = cli.main(["train", str(corpus(1)), "-o", str(path), *options])
+    status = cli.main(["train", str(corpus(1)), "-o", str(path), *FEW, "--plots", str(pictures)])
     assert (status, path.exists()) == (0, True), capsys.readouterr().err
     assert [picture.name for picture in pictures.iterdir()] == ["training.png"]
