@@ -1,9 +1,9 @@
 """Scenes for voice activity: speech among other sounds, in rooms, through microphones; with exact labels.
 
 Clips of clean speech become utterances, whose words follow each other closely, and utterances become turns of
-one talker or several. What else sounds is recorded noise, coloured noise, a quiet room or nothing; and music
-and transients, which also come without any speech, so that they are known for what they are not. All of it is
-drawn, and the same seed gives the same bits.
+one talker or several. What else sounds is recorded noise, coloured noise, a quiet room or nothing; and music,
+calls and transients. All of these also come without any speech, and then as loud as speech would be, so that
+they are known for what they are not. All of it is drawn, and the same seed gives the same bits.
 
 A sample is active if it lies in speech as it was said: what a room adds afterwards is not. `frame_labels`
 turns samples into frames.
@@ -88,8 +88,10 @@ class SceneSettings:
         How loud a talker is.
     snr_db : (float, float), default (-5, 30)
         Of recorded and of coloured noise, of music and of transients, each by itself: the power of speech,
-        over the active samples, by that of the noise where it sounds. Where nobody speaks, the power of the
-        speech that might have been.
+        over the active samples, by that of the noise where it sounds.
+    alone_db : (float, float), default (-20, 20)
+        The same in a scene without speech, where the power is that of the speech that might have been: what
+        barks alone is as loud as who speaks alone.
     recorded, coloured, room : float, default 0.5, 0.15, 0.25
         Chances of each background, one regardless of the other: excerpts of recordings; noise of a random
         colour; the faint noise and hum of a quiet room.
@@ -98,9 +100,9 @@ class SceneSettings:
     passing : float, default 0.3
         Chance that recorded noise begins or ends in the middle of the scene.
     music, transients : float, default 0.15, 0.25
-        Chances of chords or melodies; of clicks, knocks, beeps or typing.
+        Chances of chords, melodies or calls; of clicks, knocks, beeps or typing.
     reverberation : float, default 0.65
-        Chance of a room around the talkers.
+        Chance of a room around the talkers; and of one around music.
     rt60_s : (float, float), default (0.1, 0.8)
         Its reverberation time in seconds.
     direct_db : (float, float), default (-6, 12)
@@ -135,6 +137,7 @@ class SceneSettings:
     speed: float = 0.4
     talker_gain_db: tuple[float, float] = (-10.0, 0.0)
     snr_db: tuple[float, float] = (-5.0, 30.0)
+    alone_db: tuple[float, float] = (-20.0, 20.0)
     recorded: float = 0.5
     coloured: float = 0.15
     room: float = 0.25
@@ -370,7 +373,8 @@ def draw_scene(
         samples, active = _conversation(speakers, n_samples, sample_rate, rng, settings)
         if active.any():
             power = float(np.mean(np.square(samples[active])))
-    for noise, snr_db in _noises(noises, n_samples, sample_rate, rng, settings):
+    snrs_db = settings.snr_db if active.any() else settings.alone_db
+    for noise, snr_db in _noises(noises, n_samples, sample_rate, snrs_db, rng, settings):
         sounding = noise[noise != 0]
         if len(sounding):
             rms = math.sqrt(np.mean(np.square(sounding)))
@@ -455,6 +459,7 @@ def _noises(
     noises: Sequence[np.ndarray],
     n_samples: int,
     sample_rate: int,
+    snrs_db: tuple[float, float],
     rng: np.random.Generator,
     settings: SceneSettings,
 ) -> list[tuple[np.ndarray, float]]:
@@ -466,9 +471,9 @@ def _noises(
         if rng.random() < settings.passing:
             begin, end = np.sort(rng.integers(-n_samples // 2, n_samples * 3 // 2, 2)).clip(0, n_samples)
             excerpt = excerpt * _window(n_samples, begin, end, round(0.05 * sample_rate))
-        drawn.append((excerpt, rng.uniform(*settings.snr_db)))
+        drawn.append((excerpt, rng.uniform(*snrs_db)))
     if rng.random() < settings.coloured:
-        drawn.append((coloured_noise(n_samples, rng.uniform(0, 2), rng), rng.uniform(*settings.snr_db)))
+        drawn.append((coloured_noise(n_samples, rng.uniform(0, 2), rng), rng.uniform(*snrs_db)))
     if rng.random() < settings.room:
         room = coloured_noise(n_samples, rng.uniform(0.5, 2), rng)
         mains = (
@@ -479,9 +484,13 @@ def _noises(
         )
         drawn.append((room, rng.uniform(*settings.room_snr_db)))
     if rng.random() < settings.music:
-        drawn.append((music(n_samples, sample_rate, rng), rng.uniform(*settings.snr_db)))
+        made = (music, calls)[int(rng.integers(2))](n_samples, sample_rate, rng)
+        if rng.random() < settings.reverberation:
+            rt60_s, direct_db = rng.uniform(*settings.rt60_s), rng.uniform(*settings.direct_db)
+            made = reverberate(made, sample_rate, rt60_s, direct_db, rng)
+        drawn.append((made, rng.uniform(*snrs_db)))
     if rng.random() < settings.transients:
-        drawn.append((transients(n_samples, sample_rate, rng), rng.uniform(*settings.snr_db)))
+        drawn.append((transients(n_samples, sample_rate, rng), rng.uniform(*snrs_db)))
     return drawn
 
 
@@ -607,14 +616,14 @@ def music(n_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndar
     """
     samples = np.zeros(n_samples, np.float32)
     chords = rng.random() < 0.5
-    seconds = _log_uniform(rng, (0.4, 2.0) if chords else (0.1, 0.6))
+    seconds = _log_uniform(rng, (0.4, 2.0) if chords else (0.1, 2.0))
     root = 55 * 2 ** rng.uniform(0, 3)
     scale = (
         np.array([0, 2, 4, 7, 9, 12, 14, 16])
         if rng.random() < 0.5
         else np.array([0, 3, 5, 7, 10, 12, 15, 17])
     )
-    n_harmonics = int(rng.integers(1, 16))
+    n_harmonics = int(rng.integers(1, 31))
     slope = rng.uniform(0.5, 2)
     period = np.arange(TABLE) / TABLE
     orders = np.arange(1, n_harmonics + 1)
@@ -622,7 +631,7 @@ def music(n_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndar
     amplitudes = orders**-slope * rng.uniform(0.3, 1, len(orders))
     shifts = rng.uniform(0, 1, len(orders))
     table = (amplitudes @ np.sin(2 * np.pi * (np.outer(orders, period) + shifts[:, None]))).astype(np.float32)
-    vibrato_hz, depth = rng.uniform(4, 7), rng.uniform(0, 0.01) * (rng.random() < 0.6)
+    vibrato_hz, depth = rng.uniform(4, 7), rng.uniform(0, 0.03) * (rng.random() < 0.6)
     attack, release = rng.uniform(0.003, 0.08), rng.uniform(0.02, 0.1)
     decay_s = rng.uniform(0.1, 0.8) if rng.random() < 0.6 else np.inf  # plucked, or held
     place = round(rng.uniform(-1, 1) * sample_rate)
@@ -637,6 +646,63 @@ def music(n_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndar
                 phase = (t + bend) * np.float32(root * 2 ** (note / 12) * TABLE)
                 _add(samples, table[phase.astype(np.int64) % TABLE] * envelope, place)
         place += length
+    return samples
+
+
+def calls(n_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Make what has a pitch that glides as voices' does, and is none: animals, sirens, engines.
+
+    Parameters
+    ----------
+    n_samples : int
+        N.
+    sample_rate : int
+        In Hz.
+    rng : numpy.random.Generator
+        Draws who calls, and when.
+
+    Returns
+    -------
+    ndarray (N,), float32
+        The calls; 0 between them.
+    """
+    from scipy.signal import lfilter  # slow to import, as in `resample`
+
+    samples = np.zeros(n_samples, np.float32)
+    hertz, seconds = _log_uniform(rng, (40, 2000)), _log_uniform(rng, (0.06, 3.0))
+    pause_s = _log_uniform(rng, (0.05, 3.0))
+    octaves = rng.uniform(0, 1) * (rng.random() < 0.8)  # by which the pitch glides to either side
+    wobble_hz, wobble = _log_uniform(rng, (3, 40)), rng.uniform(0, 0.06) * (rng.random() < 0.5)
+    beat_hz, beat = _log_uniform(rng, (2, 100)), rng.uniform(0, 1) * (rng.random() < 0.4)
+    breath = rng.uniform(0, 1) ** 2
+    orders = np.arange(1, int(rng.integers(2, 32)))
+    orders = orders[(orders == 1) | (orders * hertz * 2**octaves < 0.45 * sample_rate)]
+    amplitudes = orders ** -rng.uniform(0, 2) * rng.uniform(0.2, 1, len(orders))
+    turns = np.outer(orders, np.arange(TABLE) / TABLE) + rng.uniform(0, 1, len(orders))[:, None]
+    table = (amplitudes @ np.sin(2 * np.pi * turns)).astype(np.float32)
+    table /= np.sqrt(np.mean(table**2))
+    contour = rng.uniform(-1, 1, int(rng.integers(2, 6)))  # nearly the same in every call
+    resonances = []  # of a throat or a pipe, which does not move as a mouth does
+    for _ in range(int(rng.integers(4))):
+        angle = 2 * np.pi * _log_uniform(rng, (200, 0.4 * sample_rate)) / sample_rate
+        radius = rng.uniform(0.8, 0.98)
+        resonances.append(([1 - radius], [1, -2 * radius * math.cos(angle), radius**2]))
+    attack, release = rng.uniform(0.01, 0.4), rng.uniform(0.05, 0.8)  # parts of a call
+    place = round(rng.uniform(-1, 1) * sample_rate)
+    while place < n_samples:
+        length = max(round(seconds * rng.uniform(0.7, 1.4) * sample_rate), 16)
+        t, part = np.arange(length) / sample_rate, np.linspace(0, 1, length)
+        points = contour + rng.normal(0, 0.1, len(contour))
+        glide = octaves * np.interp(part, np.linspace(0, 1, len(points)), points)
+        pitch = hertz * np.exp2(glide) * (1 + wobble * np.sin(2 * np.pi * wobble_hz * t))
+        sound = table[(np.cumsum(pitch / sample_rate) * TABLE).astype(np.int64) % TABLE]
+        sound = (1 - breath) * sound + breath * rng.standard_normal(length)
+        sound *= 1 + beat * np.sin(2 * np.pi * beat_hz * t)
+        for numerator, denominator in resonances:
+            sound = 0.3 * sound + lfilter(numerator, denominator, sound)
+        sound *= np.minimum(np.minimum(part / attack, (1 - part) / release), 1) * 10 ** rng.normal(0, 0.1)
+        _add(samples, sound.astype(np.float32), place)
+        place += length + round(rng.exponential(pause_s) * sample_rate)
     return samples
 
 

@@ -12,6 +12,7 @@ from lstm_scratch.errors import DataError, SettingError
 from lstm_scratch.scenes import (
     Clip,
     SceneSettings,
+    calls,
     degrade,
     draw_scene,
     frame_labels,
@@ -304,6 +305,28 @@ def test_of_what_pauses_the_ratio_is_that_where_it_sounds(speakers, what):
     assert min(fractions) < (0.2 if what == "transients" else 1)
 
 
+@pytest.mark.parametrize("what", ["recorded", "coloured", "music", "transients"])
+def test_without_speech_the_ratio_is_another_one(speakers, noises, what):
+    """What sounds alone: its level is that of `alone_db`, whatever `snr_db` is."""
+    loud = replace(BARE, speech=0, gain_db=(-40, -40), snr_db=(30, 30), alone_db=(-7, -7), **{what: 1})
+    for seed in range(6):
+        samples = draw_scene(speakers, noises, RATE, np.random.default_rng(seed), loud).samples
+        sounding = samples[np.abs(samples) > 1e-9].astype(float)
+        # Speech would be at -20 dB before the gain.
+        assert decibels(np.mean(sounding**2)) == pytest.approx(-20 - 40 + 7, abs=0.3)
+
+
+def test_around_music_there_is_a_room_and_around_transients_none():
+    def silent(**settings):
+        rooms = replace(BARE, speech=0, rt60_s=(2, 2), direct_db=(0, 0), **settings)
+        scenes = [draw_scene([], [], RATE, np.random.default_rng(seed), rooms) for seed in range(8)]
+        return np.mean([scene.samples == 0 for scene in scenes])
+
+    assert silent(music=1) > 0.1  # its rests
+    assert silent(music=1, reverberation=1) < 0.05
+    assert silent(transients=1, reverberation=1) == silent(transients=1) > 0.3
+
+
 def test_without_speech_nothing_is_active_and_all_the_rest_sounds(noises):
     settings = replace(BARE, speech=0)
     for what in ("recorded", "coloured", "room", "music", "transients"):
@@ -429,6 +452,27 @@ def test_music_is_harmonic_and_transients_are_short():
         sound = transients(32_000, 16_000, np.random.default_rng(seed))
         assert sound.any()
         assert np.isfinite(sound).all()
+
+
+def test_most_calls_have_a_pitch_and_it_glides():
+    pitched, gliding = [], []
+    for seed in range(40):
+        sound = calls(16_003, 8000, np.random.default_rng(seed))
+        assert sound.shape == (16_003,)
+        assert sound.dtype == np.float32
+        assert np.isfinite(sound).all()
+        frames = np.lib.stride_tricks.sliding_window_view(sound, 800)[::400].astype(float)
+        energies = np.sum(frames**2, axis=1)
+        if not sound.any():  # a pause that is longer than this
+            continue
+        frames = frames[energies > 0.1 * energies.max()]
+        power = np.abs(np.fft.rfft(frames * np.hanning(800))) ** 2  # 401 lines, 10 Hz apart
+        shares = np.sort(power)[:, -20:].sum(axis=1) / power.sum(axis=1)  # of noise, a fifth
+        pitched.append(np.median(shares) > 0.6)
+        strongest = np.maximum(np.argmax(power, axis=1), 1)
+        gliding.append(strongest.max() > 1.2 * strongest.min())
+    assert np.mean(pitched) > 0.6
+    assert np.mean(gliding) > 0.4
 
 
 def test_nobody_to_speak_is_said_in_one_line(noises):
