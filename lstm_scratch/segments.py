@@ -33,7 +33,7 @@ class Segmentation:
         Speech begins where the probability reaches this, from 0 to 1.
     offset : float, default 0.35
         It ends where the probability is below this; from 0 to `onset`.
-    min_speech_s : float, default 0.1
+    min_speech_s : float, default 0.25
         What is shorter than this, in seconds, is dropped.
     min_silence_s : float, default 0.2
         Pauses shorter than this, in seconds, are speech.
@@ -48,7 +48,7 @@ class Segmentation:
 
     onset: float = 0.5
     offset: float = 0.35
-    min_speech_s: float = 0.1
+    min_speech_s: float = 0.25
     min_silence_s: float = 0.2
     padding_s: float = 0.05
 

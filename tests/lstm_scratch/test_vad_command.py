@@ -126,7 +126,7 @@ def test_where_nobody_speaks_nothing_is_printed(vad, tmp_path):
 @pytest.mark.parametrize(
     ("options", "settings"),
     [
-        (["--onset", 0.97], {"onset": 0.97}),
+        (["--onset", 0.9], {"onset": 0.9}),
         (["--offset", 0.02], {"offset": 0.02}),
         (["--onset", 0.1, "--offset", 0.05], {"onset": 0.1, "offset": 0.05}),
         (["--min-speech-s", 0.4], {"min_speech_s": 0.4}),
@@ -291,7 +291,7 @@ def test_help_names_every_setting_and_its_default(capsys):
         main(["vad", "--help"])
     out = " ".join(capsys.readouterr().out.split())
     assert end.value.code == 0
-    for option, default in (("onset", 0.5), ("offset", 0.35), ("min-speech-s", 0.1), ("padding-s", 0.05)):
+    for option, default in (("onset", 0.5), ("offset", 0.35), ("min-speech-s", 0.25), ("padding-s", 0.05)):
         assert f"--{option} N" in out
         assert f"(default: {default})" in out.split(f"--{option} N ")[1].split("--")[0]
     assert "{text,json,csv,audacity,rttm}" in out
