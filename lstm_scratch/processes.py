@@ -160,4 +160,5 @@ def _serve(
                 error = raised
                 error.add_note(f"In a process of its own:\n{''.join(traceback.format_exception(raised))}")
         warned = [(str(w.message), w.category, w.filename, w.lineno) for w in caught]
-        pipe.send(_Answer(result, error, warned))
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it: whoever asked was killed
+            pipe.send(_Answer(result, error, warned))

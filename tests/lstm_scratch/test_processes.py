@@ -74,6 +74,21 @@ def test_a_process_that_is_killed_is_told():
         evaluate(["1", f"{OS}.kill({OS}.getpid(), 9)", f"{TIME}.sleep(60)"])
 
 
+def test_where_nobody_waits_for_it_any_more_a_process_ends_without_a_word():
+    code = f"""
+from functools import partial
+from lstm_scratch.processes import in_processes
+if __name__ == "__main__":
+    in_processes(partial, (eval,), ["print('begun', flush=True) or {TIME}.sleep(2)"], 2)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.kill()
+    assert process.communicate(timeout=60) == ("", ""), "which end when the job's process does"
+
+
 def test_an_interruption_ends_all_at_once():
     def interrupt(result):
         raise KeyboardInterrupt
