@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from scipy.special import stdtrit
 
 from lstm_scratch.corpus import read_corpus
+from lstm_scratch.errors import DataError, UserError
 from lstm_scratch.experiments import cross_validate
 from lstm_scratch.processes import usable_cpus
 from lstm_scratch.recipe import build_classifier, read_recipe, settings_of
@@ -207,9 +208,16 @@ def run(study: Study, variant: Variant, folder: Path, data: Path, seeds: int, pr
         A folder with one folder for each corpus.
     seeds, processes : int
         How many.
+
+    Raises
+    ------
+    DataError
+        If what is there has other seeds, or is no whole file of results.
     """
     path = folder / variant.file
     if path.exists():
+        if read_results(path)["seeds"] != list(range(seeds)):
+            raise DataError(f"{path}: results of other seeds than {seeds}; name another folder with -o")
         return
     classifier = build_classifier(variant.settings)
     outcome = cross_validate(
@@ -281,7 +289,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=usable_cpus())
     options = parser.parse_args(arguments)
-    for name in options.study or STUDIES:
+    if options.seeds < 2:
+        parser.error("--seeds: two at least, as a difference is told with its interval")
+    names = options.study or list(STUDIES)
+    if missing := [STUDIES[name].data for name in names if not (options.data / STUDIES[name].data).is_dir()]:
+        parser.error(
+            f"{options.data}: no {', '.join(missing)} in it; name the folder that holds these corpora"
+        )
+    try:
+        _run_all(names, options)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def _run_all(names: Sequence[str], options: argparse.Namespace) -> None:
+    for name in names:
         study, folder = STUDIES[name], options.output / name
         folder.mkdir(parents=True, exist_ok=True)
         variants = variants_of(study.base)

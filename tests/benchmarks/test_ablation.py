@@ -108,3 +108,11 @@ def test_a_study_runs_once_and_prints_its_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation, "cross_validate", None)  # nothing is worked out again
     ablation.main(words)
     assert capsys.readouterr().out == first
+    for wrong, said in (
+        (["--seeds", "1"], "--seeds: two at least"),
+        (["--seeds", "3"], "base.json: results of other seeds than 3; name another folder with -o"),
+        (["--data", str(tmp_path)], f"{tmp_path}: no tones in it; name the folder"),
+    ):
+        with pytest.raises(SystemExit):
+            ablation.main([*words, *wrong])
+        assert said in capsys.readouterr().err
