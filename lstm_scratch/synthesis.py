@@ -2,7 +2,7 @@
 
 eSpeak NG (the package ``espeakng-loader``, extra ``demo``) speaks them through its C interface. It
 keeps hidden state, so that a word comes out a little different when it is spoken again: the corpus
-is therefore rendered in one fixed order by a fresh process, `python -m lstm_scratch.synthesis DIR`.
+is therefore rendered in one fixed order by a fresh process, `python -m lstm_scratch.synthesis DIR ACCENT`.
 """
 
 import csv
@@ -23,7 +23,18 @@ from lstm_scratch.errors import UserError
 from lstm_scratch.progress import progress_bar
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-LANGUAGE = "en-us"
+DEFAULT_ACCENT = "en-us"
+_ENGLISH = ("en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-029")
+# Languages of eSpeak NG, and how each writes the digits. Other tongues than English write them as they would
+# say them: read by their rules, with their sounds, the words come out with an accent.
+ACCENTS = dict.fromkeys(_ENGLISH, DIGITS) | {
+    "de": ("siro", "wann", "tu", "thrie", "for", "faiv", "ßicks", "ßewen", "ejt", "nein"),
+    "el": ("ζίροου", "ουάν", "του", "θρι", "φορ", "φάιβ", "σιξ", "σέβεν", "έιτ", "νάιν"),
+    "es": ("siro", "uan", "tu", "tri", "for", "faiv", "sics", "seven", "eit", "nain"),
+    "fr": ("ziro", "ouanne", "tou", "sri", "for", "faïve", "sixe", "sévène", "éïte", "naïne"),
+    "it": ("ziro", "uan", "tu", "tri", "for", "faiv", "sics", "seven", "eit", "nain"),
+    "nl": ("ziro", "wan", "toe", "srie", "for", "faif", "siks", "sevven", "eet", "nain"),
+}
 # Voices less than 3 dB apart (mean difference of log-mel spectra): they count as one speaker, lest
 # the test hears a voice that training heard under another name.
 ALIKE = (
@@ -49,13 +60,15 @@ CHARACTERS_UTF8 = 1
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-def spoken_digits(folder: str | os.PathLike[str]) -> Path:
+def spoken_digits(folder: str | os.PathLike[str], accent: str = DEFAULT_ACCENT) -> Path:
     """Render the corpus in a fresh process, unless it is there already.
 
     Parameters
     ----------
     folder : path
         Where its recordings and its manifest go.
+    accent : str, default "en-us"
+        How the voices speak: one of `ACCENTS`.
 
     Returns
     -------
@@ -66,8 +79,10 @@ def spoken_digits(folder: str | os.PathLike[str]) -> Path:
     Raises
     ------
     UserError
-        If the synthesizer is not installed, or fails.
+        If there is no such accent, the synthesizer is not installed, or fails.
     """
+    if accent not in ACCENTS:
+        raise UserError(f"there is no accent {accent!r}; name one of {', '.join(sorted(ACCENTS))}")
     folder = Path(folder)
     manifest = folder / "manifest.csv"
     if manifest.is_file():
@@ -77,7 +92,7 @@ def spoken_digits(folder: str | os.PathLike[str]) -> Path:
     _import_synthesizer()
     part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
-        command = [sys.executable, "-P", "-m", "lstm_scratch.synthesis", str(part)]
+        command = [sys.executable, "-P", "-m", "lstm_scratch.synthesis", str(part), accent]
         # In a session of its own a Ctrl-C does not reach it; `run` then ends it.
         process = subprocess.run(command, check=False, start_new_session=True)
         if process.returncode != 0:
@@ -90,13 +105,15 @@ def spoken_digits(folder: str | os.PathLike[str]) -> Path:
     return manifest
 
 
-def render(folder: Path) -> None:
+def render(folder: Path, accent: str = DEFAULT_ACCENT) -> None:
     """Speak every digit in every voice, and write the manifest last.
 
     Parameters
     ----------
     folder : Path
         Where the recordings go; made if needed.
+    accent : str, default "en-us"
+        One of `ACCENTS`.
 
     Raises
     ------
@@ -118,15 +135,15 @@ def render(folder: Path) -> None:
     rows = [("path", "label", "speaker", "split")]
     with progress_bar(len(voices), "speaking", "voices", shown=True) as bar:
         for voice in voices:
-            if library.espeak_SetVoiceByName(f"{LANGUAGE}+{voice}".encode()) != 0:
+            if library.espeak_SetVoiceByName(f"{accent}+{voice}".encode()) != 0:
                 raise UserError(f"eSpeak NG does not know its own voice {voice!r}; reinstall espeakng-loader")
             speaker = speaker_of[voice]
             split = "test" if speaker in test_speakers else "train"
             name = voice.replace(" ", "_")
             (folder / name).mkdir(parents=True)
-            for digit in DIGITS:
+            for digit, written in zip(DIGITS, ACCENTS[accent], strict=True):
                 spoken.clear()
-                text = digit.encode()
+                text = written.encode()
                 library.espeak_Synth(
                     text, len(text) + 1, 0, POSITION_CHARACTER, 0, CHARACTERS_UTF8, None, None
                 )
@@ -170,6 +187,6 @@ def _open_synthesizer() -> tuple[ctypes.CDLL, int, list[str]]:
 
 if __name__ == "__main__":
     try:
-        render(Path(sys.argv[1]))
+        render(Path(sys.argv[1]), *sys.argv[2:])
     except UserError as error:
         sys.exit(str(error))

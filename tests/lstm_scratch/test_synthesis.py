@@ -23,7 +23,7 @@ from lstm_scratch.audio import AudioClassifier, extract_features
 from lstm_scratch.corpus import read_corpus
 from lstm_scratch.errors import UserError
 from lstm_scratch.sound import FeatureSettings
-from lstm_scratch.synthesis import DIGITS, render, spoken_digits
+from lstm_scratch.synthesis import ACCENTS, DIGITS, render, spoken_digits
 
 SCRIPT = Path(sys.executable).with_name("lstm-scratch")
 
@@ -109,7 +109,29 @@ def test_no_test_voice_sounds_like_a_training_voice(folder, rows):
     assert distance(together["Gene"], together["Gene2"]) < 2
 
 
+def test_every_accent_has_ten_words_and_a_language_that_reads_them():
+    pytest.importorskip("espeakng_loader", reason="needs the speech synthesizer of the extra demo")
+    library, _, voices = synthesis._open_synthesizer()
+    for accent, words in ACCENTS.items():
+        assert library.espeak_SetVoiceByName(f"{accent}+{voices[0]}".encode()) == 0, accent
+        assert len(set(words)) == len(DIGITS), accent
+
+
+def test_an_accent_changes_the_sound_and_nothing_else(folder, rows, tmp_path):
+    path = spoken_digits(tmp_path / "greek", "el")
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+    usual, greek = digests(folder / "corpus"), digests(tmp_path / "greek")
+    assert {name for name in usual if usual[name] == greek[name]} == {"manifest.csv"}
+
+
 # What goes wrong.
+
+
+def test_an_accent_that_there_is_not_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"^there is no accent 'en-uk'; name one of de, el, en, en-029, "):
+        spoken_digits(tmp_path / "corpus", "en-uk")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_synthesizer_the_fix_is_told(tmp_path, monkeypatch):
@@ -141,7 +163,7 @@ def test_without_the_synthesizer_the_demo_ends_in_one_line(tmp_path):
 
 def test_a_synthesizer_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def fail(command, **_):
-        (Path(command[-1]) / "Alex").mkdir(parents=True)
+        (Path(command[-2]) / "Alex").mkdir(parents=True)
         return SimpleNamespace(returncode=-11)
 
     monkeypatch.setattr(synthesis.subprocess, "run", fail)
