@@ -661,7 +661,7 @@ def _cross_validate(options: argparse.Namespace) -> None:
         say=say,
         cache=options.cache,
     )
-    outcome["recipe"] = options.recipe
+    outcome |= {"recipe": options.recipe, "fast": options.fast}
     if options.output is not None:
         save_results(options.output, outcome)
 

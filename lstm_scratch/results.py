@@ -249,7 +249,8 @@ def table_row(path: str | os.PathLike[str], without: Sequence[str] = ()) -> dict
     Returns
     -------
     dict
-        ``file``, ``data``, ``folds``, ``part``, ``recipe``, ``changed`` (settings other than its own),
+        ``file``, ``data``, ``folds``, ``part``, ``recipe`` (with ``--fast``, if its short cuts were taken),
+        ``changed`` (settings other than its own),
         ``parameters``, ``seconds``, ``n_seeds``, ``resampled`` (what the interval is over), and all that
         `figures` gives.
 
@@ -264,8 +265,9 @@ def table_row(path: str | os.PathLike[str], without: Sequence[str] = ()) -> dict
         row = {name: found[name] for name in ("data", "parameters", "seconds", "resampled")}
         row |= {name: protocol[name] for name in ("folds", "part")}
         row |= {"file": str(path), "n_seeds": len(found["seeds"])}
-        row["recipe"] = found.get("recipe", DEFAULT)
-        row["changed"] = changed(found["settings"], row["recipe"])
+        row["recipe"], fast = found.get("recipe", DEFAULT), bool(found.get("fast"))
+        row["changed"] = changed(found["settings"], row["recipe"], fast)
+        row["recipe"] += " --fast" if fast else ""
         if not without:
             return row | {name: found[name] for name in FIGURES}
         for label in without:
@@ -282,7 +284,7 @@ def table_row(path: str | os.PathLike[str], without: Sequence[str] = ()) -> dict
         ) from None
 
 
-def changed(settings: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any]:
+def changed(settings: Mapping[str, Any], recipe: str = DEFAULT, fast: bool = False) -> dict[str, Any]:
     """Tell which settings of a classifier are not those of a recipe, as it is today.
 
     Parameters
@@ -291,14 +293,17 @@ def changed(settings: Mapping[str, Any], recipe: str = DEFAULT) -> dict[str, Any
         By name, in plain values.
     recipe : str, optional
         A recipe's name. By default that of nothing.
+    fast : bool, default False
+        Whether its short cuts were taken.
 
     Returns
     -------
     dict
         Settings by name.
     """
-    known = recipe if recipe in recipe_names() else DEFAULT
-    usual = settings_of(build_classifier(read_recipe(known).settings)) | {"engine": AudioClassifier.engine}
+    known = read_recipe(recipe if recipe in recipe_names() else DEFAULT)
+    chosen = known.choose(fast and bool(known.short_cuts))
+    usual = settings_of(build_classifier(chosen)) | {"engine": AudioClassifier.engine}
     plain, nothing = plain_settings(usual), object()
     found = plain_settings(settings)
     return {name: value for name, value in found.items() if value != plain.get(name, nothing)}
@@ -346,7 +351,7 @@ def markdown_table(
                 ", ".join([row["recipe"], *(f"{name}={value}" for name, value in row["changed"].items())]),
                 f"{row['parameters']:,}",
                 f"{100 * row[figure]:.2f} %" + (f" ({bounds})" if bounds else ""),
-                "" if spread is None else f"{100 * spread:.2f} ({row['n_seeds']} seeds)",
+                "1 seed" if spread is None else f"{100 * spread:.2f} ({row['n_seeds']} seeds)",
                 f"{row['seconds']:.0f}",
             ]
         )

@@ -186,6 +186,14 @@ def test_a_row_tells_what_was_done_and_found(saved, outcome):
         assert row[name] == outcome[name]
 
 
+def test_a_row_tells_of_short_cuts(tmp_path, outcome):
+    settings = plain_settings(settings_of(build_classifier(read_recipe("digits").choose(fast=True))))
+    fast = outcome | {"recipe": "digits", "fast": True, "settings": settings | {"dropout": 0.25}}
+    save_results(tmp_path / "fast.json", fast)
+    row = table_row(tmp_path / "fast.json")
+    assert (row["recipe"], row["changed"]) == ("digits --fast", {"dropout": 0.25})
+
+
 def test_clips_of_some_classes_are_left_out_but_not_what_others_are_taken_for(saved, clips, outcome):
     row = table_row(saved, ["silence"])
     kept = clips.label != 1
@@ -220,7 +228,7 @@ def test_the_table_is_as_the_readme_shows_it():
     ]
     table = markdown_table([row], "uar", ["silence", "unknown"]).splitlines()
     assert "| UAR without silence, unknown (95 % interval) |" in table[0]
-    assert table[2] == "| fsdd (3,000 clips) | speaker | digits | 79,690 | 50.00 % |  | 212 |"
+    assert table[2] == "| fsdd (3,000 clips) | speaker | digits | 79,690 | 50.00 % | 1 seed | 212 |"
 
 
 def test_settings_are_compared_with_the_recipe_of_today():
@@ -234,6 +242,10 @@ def test_settings_are_compared_with_the_recipe_of_today():
     digits = {"hidden_size": 36, "vtln": [0.85, 1.18], "top_db": None}
     assert changed(digits, "digits") == {}
     assert changed(digits) == changed(digits, "/of/somebody/else.toml") == digits
+    short = plain_settings(settings_of(build_classifier(read_recipe("digits").choose(fast=True))))
+    assert changed(short, "digits", fast=True) == {}
+    assert changed(short, "digits")["vtln"] is None
+    assert changed(digits, "/of/somebody/else.toml", fast=True) == digits
     everything = settings_of(build_classifier(read_recipe("digits").settings))
     assert changed(everything, "digits") == changed(plain_settings(everything), "digits") == {}
 
