@@ -26,7 +26,7 @@ from lstm_scratch.corpus import read_corpus
 from lstm_scratch.errors import DataError, UserError
 from lstm_scratch.experiments import cross_validate
 from lstm_scratch.processes import usable_cpus
-from lstm_scratch.recipe import build_classifier, read_recipe, settings_of
+from lstm_scratch.recipe import build_classifier, plain_settings, read_recipe, settings_of
 from lstm_scratch.results import CONFIDENCE, read_results, save_results
 
 Settings = Mapping[str, Any]
@@ -165,9 +165,11 @@ def difference(variant: Mapping[str, Any], base: Mapping[str, Any]) -> Differenc
     Difference
         Of accuracies.
     """
+    of_base = {(done["seed"], done["fold"]): done["accuracy"] for done in base["folds"]}
     found = {
-        (done["seed"], done["fold"]): 100 * (done["accuracy"] - other["accuracy"])
-        for done, other in zip(variant["folds"], base["folds"], strict=True)
+        key: 100 * (done["accuracy"] - of_base[key])
+        for done in variant["folds"]
+        for key in [(done["seed"], done["fold"])]
     }
     seeds, folds = ({key[k] for key in found} for k in (0, 1))
     of_seeds = [statistics.mean(found[seed, fold] for fold in folds) for seed in sorted(seeds)]
@@ -212,14 +214,17 @@ def run(study: Study, variant: Variant, folder: Path, data: Path, seeds: int, pr
     Raises
     ------
     DataError
-        If what is there has other seeds, or is no whole file of results.
+        If what is there has other seeds or settings, or is no whole file of results.
     """
-    path = folder / variant.file
+    path, classifier = folder / variant.file, build_classifier(variant.settings)
     if path.exists():
-        if read_results(path)["seeds"] != list(range(seeds)):
+        there = read_results(path)
+        if there["seeds"] != list(range(seeds)):
             raise DataError(f"{path}: results of other seeds than {seeds}; name another folder with -o")
+        settings = plain_settings(settings_of(classifier))
+        if any(there["settings"].get(name, value) != value for name, value in settings.items()):
+            raise DataError(f"{path}: results of other settings than today's; name another folder with -o")
         return
-    classifier = build_classifier(variant.settings)
     outcome = cross_validate(
         read_corpus(data / study.data),
         classifier,
@@ -269,6 +274,8 @@ def tables(study: Study, folder: Path) -> str:
                 f"| {variant.topic} | {variant.name} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | {better} of "
                 f"{folds} | {found['parameters']:,} |"
             )
+        else:
+            lines.append(f"| {variant.topic} | {variant.name} | not run | | |")
     return "\n".join(lines)
 
 
@@ -298,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     try:
         _run_all(names, options)
-    except UserError as error:
+    except (UserError, OSError) as error:
         parser.error(str(error))
 
 

@@ -24,8 +24,8 @@ import numpy as np
 import soundfile
 
 from lstm_scratch.corpus import MANIFEST_NAME, read_corpus
-from lstm_scratch.errors import UserError
-from lstm_scratch.sound import change_speed, read_audio
+from lstm_scratch.errors import DataError, UserError
+from lstm_scratch.sound import FeatureError, change_speed, read_audio
 from lstm_scratch.synthesis import ACCENTS, DIGITS, spoken_digits
 
 Row = tuple[str, str, str]  # path, label, speaker
@@ -58,14 +58,15 @@ def write_corpus(data: Path, folder: Path, accents_per_voice: int = 3) -> Path:
     UserError
         If the folder is there already, the number is out of its range, or the synthesizer is not installed.
     DataError
-        If a corpus is missing.
+        If a corpus is missing, or fsdd's speakers are.
     """
     if folder.exists():
         raise UserError(f"{folder}: is there already; remove it or name another folder")
     if not 1 <= accents_per_voice <= len(ACCENTS):
         raise UserError(f"a voice has from 1 to {len(ACCENTS)} accents, not {accents_per_voice}")
     fsdd = read_corpus(data / "fsdd")
-    assert fsdd.groups is not None
+    if fsdd.groups is None:
+        raise DataError(f"{fsdd.name}: no column speaker; name the folder with fsdd's own manifest in it")
     relative = [Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix() for path in fsdd.paths]
     rows: list[Row] = list(zip(relative, fsdd.labels, fsdd.groups, strict=True))
     part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
@@ -184,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         manifest = write_corpus(options.data, options.output, options.accents)
-    except UserError as error:
+    except (UserError, FeatureError, OSError) as error:
         parser.exit(1, f"{error}\n")
     print(manifest)
 

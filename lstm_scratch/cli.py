@@ -595,12 +595,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.cache is not None and isinstance(classifier, SpeechDetector):
         raise UserError("a detector learns from scenes, which are drawn and not kept: leave --cache out")
     corpus = read_corpus(options.data)
+    resumed = options.resume and checkpoint.exists()
     if options.resume:
-        tell(
-            f"going on from {checkpoint}"
-            if checkpoint.exists()
-            else f"{checkpoint}: not there; from the start"
-        )
+        tell(f"going on from {checkpoint}" if resumed else f"{checkpoint}: not there; from the start")
     run: Callable[..., dict[str, Any]] = functools.partial(
         train, cache=options.cache, near_copies=not options.fast
     )
@@ -618,7 +615,7 @@ def _train(options: argparse.Namespace) -> None:
             checkpoint=checkpoint,
             checkpoint_seconds=options.checkpoint_seconds,
             resume=options.resume,
-            on_epoch=None if options.json_log is None else EpochLog(options.json_log, options.resume),
+            on_epoch=None if options.json_log is None else EpochLog(options.json_log, resumed),
         )
         classifier.save(options.output)
     except BrokenPipeError:

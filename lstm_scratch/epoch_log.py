@@ -9,6 +9,7 @@ from pathlib import Path
 from lstm_scratch.training import Epoch
 
 BEGINNING = b" "  # of a training, before its first line
+LINE = b'{"epoch":'  # how a line begins
 
 
 class EpochLog:
@@ -40,7 +41,7 @@ class EpochLog:
         self._lines = set(own.split(b"\n")[:-1]) if resumed else set()
         last = there.rpartition(b"\n")[2]
         cut = last.removeprefix(BEGINNING)  # by a full disk, perhaps
-        if resumed and cut.startswith(b'{"epoch":'):
+        if resumed and cut and (cut.startswith(LINE) or LINE.startswith(cut)):
             os.truncate(self._path, len(there) - len(cut))  # it comes again
             return
         before = b"\n" if cut else b""

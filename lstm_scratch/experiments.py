@@ -78,7 +78,8 @@ def train(
         A folder where features are kept, as of `feature_store.open_store`: the next time they are there, and
         nothing but a batch at a time is in memory. The results are the same to the bit.
     near_copies : bool, default True
-        Look for recordings that are nearly the same, as of `inspection.Inspector`.
+        Look for recordings that are nearly the same, as of `inspection.Inspector`. What a cache knows of them
+        is told in any case.
 
     Returns
     -------
@@ -103,6 +104,8 @@ def train(
         rate = common_sample_rate([corpus.paths[n] for n in heard])
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
+    if not near_copies:
+        say("recordings that are nearly the same are not looked for")
     inspector = Inspector(near_copies)
     features = _features(corpus, classifier, rate, skip_bad, say, inspector, cache)
     report = inspector.report(corpus, division.parts(), rate)

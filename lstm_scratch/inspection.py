@@ -267,8 +267,8 @@ class Inspector:
     Parameters
     ----------
     near_copies : bool, default True
-        Look for recordings that are nearly the same, which takes longer than all the rest. Without it, copies
-        are found that are the same sample for sample.
+        Take the fingerprints by which recordings are found that are nearly the same, which takes longer than
+        all the rest. Without them, copies are found that are the same sample for sample.
     """
 
     def __init__(self, near_copies: bool = True) -> None:
@@ -334,7 +334,7 @@ class Inspector:
         classes = _classes(clips.values())
         rates = Counter(clip.heard.sample_rate for clip in clips.values())
         findings = [
-            *_copies(clips, self._near_copies),
+            *_copies(clips),
             *_sizes(classes),
             *_sounds(clips),
             *_rates(rates, sample_rate),
@@ -462,15 +462,13 @@ def _classes(clips: Iterable[_Clip]) -> list[ClassSummary]:
     return summaries
 
 
-def _copies(clips: Mapping[str, _Clip], near: bool) -> Iterator[Finding]:
+def _copies(clips: Mapping[str, _Clip]) -> Iterator[Finding]:
     """Find recordings that are there more than once."""
     same: dict[bytes, list[str]] = {}
     for name, clip in clips.items():
         if not clip.heard.is_silent:
             same.setdefault(clip.heard.digest, []).append(name)
     yield from _by_severity([names for names in same.values() if len(names) > 1], clips, "duplicates")
-    if not near:
-        return
     fingerprints = {
         names[0]: fingerprint
         for names in same.values()

@@ -2,8 +2,8 @@
 
 Clips of clean speech become utterances, whose words follow each other closely, and utterances become turns of
 one talker or several. What else sounds is recorded noise, coloured noise, a quiet room or nothing; and music,
-calls and transients. All of these also come without any speech, and then as loud as speech would be, so that
-they are known for what they are not. All of it is drawn, and the same seed gives the same bits.
+calls and transients. These also come without any speech, and then, but for the room, as loud as speech would
+be, so that they are known for what they are not. All is drawn, and the same seed gives the same bits.
 
 A sample is active if it lies in speech as it was said: what a room adds afterwards is not. `frame_labels`
 turns samples into frames.

@@ -112,7 +112,15 @@ def test_a_study_runs_once_and_prints_its_table(tmp_path, monkeypatch, capsys):
         (["--seeds", "1"], "--seeds: two at least"),
         (["--seeds", "3"], "base.json: results of other seeds than 3; name another folder with -o"),
         (["--data", str(tmp_path)], f"{tmp_path}: no tones in it; name the folder"),
+        (["-o", str(tmp_path / "data" / "tones" / "manifest.csv")], "Not a directory"),
     ):
         with pytest.raises(SystemExit):
             ablation.main([*words, *wrong])
         assert said in capsys.readouterr().err
+    (tmp_path / "out" / "tones" / "sound-level.json").unlink()
+    study = ablation.STUDIES["tones"]
+    assert "| sound | level | not run | | |" in ablation.tables(study, tmp_path / "out" / "tones")
+    changed["epochs"] = 3
+    with pytest.raises(SystemExit):
+        ablation.main(words)
+    assert "base.json: results of other settings than today's; name another" in capsys.readouterr().err

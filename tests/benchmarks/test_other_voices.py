@@ -152,6 +152,22 @@ def test_a_corpus_that_is_missing_is_told_and_nothing_is_left(data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_a_recording_that_is_damaged_is_told(data, tmp_path, capsys):
+    (data / "speech_commands_v2_test" / "_unknown_" / "four_y_1.flac").write_bytes(b"no sound")
+    with pytest.raises(SystemExit) as stop:
+        main(["--data", str(data), "-o", str(tmp_path / "corpus")])
+    assert stop.value.code == 1
+    assert "four_y_1.flac: not a readable recording" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_without_speakers_there_is_nobody_to_leave_out(data, tmp_path):
+    manifest = data / "fsdd" / "manifest.csv"
+    manifest.write_text("".join(line.rpartition(",")[0] + "\n" for line in manifest.read_text().splitlines()))
+    with pytest.raises(DataError, match=r"fsdd/manifest\.csv: no column speaker; name the folder"):
+        write_corpus(data, tmp_path / "corpus")
+
+
 @pytest.mark.parametrize("number", [0, 14])
 def test_a_number_of_accents_that_there_is_not_is_told(data, tmp_path, number):
     with pytest.raises(UserError, match=rf"^a voice has from 1 to 13 accents, not {number}$"):

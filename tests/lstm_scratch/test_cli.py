@@ -422,6 +422,13 @@ def test_control_c_ends_in_one_line(tones, tiny_options, tmp_path):
     ]
 
 
+def test_without_a_checkpoint_there_is_another_training_in_the_log(run, tones, tmp_path):
+    log, words = tmp_path / "log", ("--resume", "--epochs", 3)
+    for name in ("one", "two"):
+        assert run("train", tones, "-o", tmp_path / name, "--json-log", log, *words).status == 0
+    assert epochs_in(log) == [1, 2, 3, 1, 2, 3]
+
+
 @pytest.mark.filterwarnings("always")
 def test_a_training_that_diverges_ends_in_one_line_with_what_is_left(run, tones, tmp_path):
     options = ("--schedule", "constant", "--learning-rate", 1e37)

@@ -113,12 +113,14 @@ def test_a_resumed_training_adds_the_epochs_that_are_missing(tmp_path, logged):
     assert read(path) == [epoch(number) for number in range(1, 8)]
 
 
-def test_a_line_that_was_cut_short_is_written_again(tmp_path):
+@pytest.mark.parametrize("left", [1, 5, 9, 60])
+def test_a_line_that_was_cut_short_is_written_again(tmp_path, left):
     path = tmp_path / "log"
     log = EpochLog(path, resumed=False)
     log(epoch(1))
+    whole = len(path.read_bytes())
     log(epoch(2))
-    path.write_bytes(path.read_bytes()[:-30])
+    path.write_bytes(path.read_bytes()[: whole + left])
     log = EpochLog(path, resumed=True)
     log(epoch(2))
     assert read(path) == [epoch(1), epoch(2)]

@@ -117,7 +117,13 @@ def test_a_fast_training_looks_for_no_near_copies(own, tmp_path, capsys, fast):
                 soundfile.write(tmp_path / "data" / label / f"{n}-{gain}.wav", gain * sound, RATE)
     words = ["train", tmp_path / "data", "--recipe", own, "--test-fraction", 0, "-o", tmp_path / "model"]
     assert cli.main([*map(str, words), *(["--fast"] if fast else [])]) == 0
-    assert ("nearly the same recording stands under two labels" in capsys.readouterr().err) is not fast
+    said = capsys.readouterr().err
+    assert ("nearly the same recording stands under two labels" in said) is not fast
+    assert ("recordings that are nearly the same are not looked for" in said) is fast
+    # A cache knows them anyway.
+    cached = ["--cache", str(tmp_path / "cache"), "--set", "gain_db=none", "--overwrite"]
+    assert cli.main([*map(str, words), *(["--fast"] if fast else []), *cached]) == 0
+    assert "nearly the same recording stands under two labels" in capsys.readouterr().err
 
 
 def test_short_cuts_are_taken_when_time_counts_and_options_go_before_them(chosen, own):
