@@ -124,7 +124,8 @@ def say(line: str) -> None:
     line : str
         What to tell.
     """
-    print(line, file=sys.stderr, flush=True)
+    # In one piece: print by itself writes the end of the line apart, and a Ctrl-C may come between.
+    print(f"{line}\n", end="", file=sys.stderr, flush=True)
 
 
 def _say_warnings(line: str) -> None:
