@@ -165,12 +165,11 @@ def difference(variant: Mapping[str, Any], base: Mapping[str, Any]) -> Differenc
     Difference
         Of accuracies.
     """
-    of_base = {(done["seed"], done["fold"]): done["accuracy"] for done in base["folds"]}
-    found = {
-        key: 100 * (done["accuracy"] - of_base[key])
-        for done in variant["folds"]
-        for key in [(done["seed"], done["fold"])]
-    }
+    of_variant, of_base = (
+        {(done["seed"], done["fold"]): 100 * done["accuracy"] for done in outcome["folds"]}
+        for outcome in (variant, base)
+    )
+    found = {key: accuracy - of_base[key] for key, accuracy in of_variant.items()}
     seeds, folds = ({key[k] for key in found} for k in (0, 1))
     of_seeds = [statistics.mean(found[seed, fold] for fold in folds) for seed in sorted(seeds)]
     better = sum(statistics.mean(found[seed, fold] for seed in seeds) > 0 for fold in folds)
@@ -293,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder with fsdd and esc10 in it")
     parser.add_argument("--output", "-o", type=Path, required=True, help="a folder for results")
     parser.add_argument("--study", choices=STUDIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--only-print", action="store_true", help="train nothing, print what is there")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=usable_cpus())
     options = parser.parse_args(arguments)
@@ -315,7 +315,8 @@ def _run_all(names: Sequence[str], options: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         variants = variants_of(study.base)
         for variant in sorted(variants, key=lambda variant: not variant.is_base):  # the base first
-            run(study, variant, folder, options.data, options.seeds, options.processes)
+            if not options.only_print:
+                run(study, variant, folder, options.data, options.seeds, options.processes)
         print(f"\n{name} ({study.data}, --folds {study.folds} --part validation)\n\n{tables(study, folder)}")
 
 

@@ -104,7 +104,7 @@ def train(
         rate = common_sample_rate([corpus.paths[n] for n in heard])
     say(f"sound is analysed at {rate} Hz")
     classifier.set_params(sample_rate=rate)
-    if not near_copies:
+    if not near_copies and cache is None:
         say("recordings that are nearly the same are not looked for")
     inspector = Inspector(near_copies)
     features = _features(corpus, classifier, rate, skip_bad, say, inspector, cache)
