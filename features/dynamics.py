@@ -97,6 +97,8 @@ def regression(frames: np.ndarray, width: int = 5) -> np.ndarray:
     -----
     S. Young et al., "The HTK Book", version 3.4 (2006), section 5.9.
     """
+    if not len(frames):
+        return np.zeros_like(frames)
     return _fits(_with_ends_repeated(frames, width // 2), 1, width)
 
 

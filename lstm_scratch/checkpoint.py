@@ -82,10 +82,16 @@ def restore_state(arrays: Params, values: dict[str, Any], start: TrainingState) 
     KeyError
         If an array or a number is missing.
     ValueError
-        If an array is of another shape or dtype than the parameter it belongs to.
+        If an array is of another shape or dtype than the parameter it belongs to, or a number is below that
+        of the start.
     TypeError
         If the values are of other kinds than `state_values` gave.
     """
+    for name, first in {"updates": 0, **{name: getattr(start, name) for name in _NUMBERS}}.items():
+        if type(values[name]) is not type(first):
+            raise TypeError(f"{name} is {values[name]!r}")
+        if not values[name] >= first:
+            raise ValueError(f"{name} is {values[name]!r}")
     updated = values["updates"] > 0
     there = True, bool(start.average), values["best_epoch"] > 0, updated, updated
     params, average, best, mean, square = (

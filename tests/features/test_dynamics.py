@@ -147,6 +147,10 @@ def test_regression_is_its_definition(n_frames, width):
     np.testing.assert_allclose(regression(frames, width), expected, rtol=1e-12, atol=1e-14)
 
 
+def test_regression_of_no_frames_is_none():
+    np.testing.assert_array_equal(regression(np.zeros((0, 4)), 5), np.zeros((0, 4)), strict=True)
+
+
 def test_regression_keeps_float32_and_a_constant_has_no_slope():
     single = regression(NOISE.astype(np.float32))
     assert single.dtype == np.float32

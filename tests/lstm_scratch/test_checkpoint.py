@@ -305,6 +305,20 @@ def test_a_checkpoint_that_lacks_something_is_told_in_one_line(tmp_path):
         with pytest.raises(ModelFileError, match=f"damaged or made by hand .*{lacking}") as caught:
             SequenceClassifier(**averaged).fit(*ramps(), checkpoint=path, resume=True)
         assert str(caught.value).startswith(f"{path}: ")
+    for wrong in (
+        {"epoch": -3},
+        {"epoch": 0},
+        {"epoch": "1"},
+        {"batch": -1},
+        {"updates": 1.5},
+        {"updates": True},
+        {"loss_sum": float("nan")},
+        {"loss_sum": "much"},
+        {"best_epoch": None},
+    ):
+        save_model(path, arrays, description | {PREFIX: values | wrong})
+        with pytest.raises(ModelFileError, match=f"damaged or made by hand .*{next(iter(wrong))}"):
+            SequenceClassifier(**averaged).fit(*ramps(), checkpoint=path, resume=True)
     for name in (name for name in arrays if name.startswith(PREFIX)):
         bias = arrays[name]
         others = bias[:-1], bias.astype(np.float64), None
