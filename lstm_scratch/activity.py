@@ -15,6 +15,7 @@ from lstm_scratch.audio import AudioClassifier
 from lstm_scratch.checks import check_number
 from lstm_scratch.errors import SettingError
 from lstm_scratch.layers.pooling import EACH
+from lstm_scratch.progress import progress_bar
 from lstm_scratch.scenes import Clip, Scene, SceneSettings, draw_scene
 from lstm_scratch.segments import Segment, Segmentation, Segmenter
 from lstm_scratch.shipped import FOLDER, SUFFIX
@@ -120,7 +121,11 @@ class SpeechDetector(AudioClassifier):
             return self.features(scene.samples, rate), self.step_labels(scene)
 
         seeds = np.random.SeedSequence([self.random_state, APART]).spawn(self.n_scenes)
-        drawn = [frames(n, np.random.default_rng(seed)) for n, seed in enumerate(seeds)]
+        drawn = []
+        with progress_bar(self.n_scenes, "drawing", "scenes", self.verbose) as bar:
+            for n, seed in enumerate(seeds):
+                drawn.append(frames(n, np.random.default_rng(seed)))
+                bar.update()
         names = np.array(CLASSES)
         X, y = [sequence for sequence, _ in drawn], [names[of_steps] for _, of_steps in drawn]
         fitted = dataclasses.replace(self)._at(rate)

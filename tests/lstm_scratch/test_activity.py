@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 import lstm_scratch
+from lstm_scratch import progress
 from lstm_scratch.activity import CLASSES, SHIPPED, SpeechDetector, SpeechStream
 from lstm_scratch.errors import DataError, ModelFileError, NotFittedError, SettingError
 from lstm_scratch.scenes import Scene, SceneSettings
@@ -266,6 +267,17 @@ def test_the_same_seed_trains_the_same_bytes(untrained, speakers, tmp_path):
 
     assert saved("one") == saved("other")
     assert saved("one") != saved("third", random_state=6)
+
+
+def test_scenes_that_are_drawn_are_counted_while_one_waits(untrained, speakers, monkeypatch, capsys):
+    bar = progress.tqdm
+    monkeypatch.setattr(progress, "tqdm", lambda **given: bar(**given | {"delay": 0, "mininterval": 0}))
+    untrained(**SMALL, verbose=True).fit_scenes(speakers(0), [])
+    told = capsys.readouterr().err
+    assert "drawing: 100%" in told
+    assert "9/9" in told
+    untrained(**SMALL).fit_scenes(speakers(0), [])
+    assert capsys.readouterr().err == ""
 
 
 def test_a_training_that_was_interrupted_goes_on_to_the_same_bytes(untrained, speakers, tmp_path):
