@@ -100,7 +100,9 @@ PLAIN_SOUND: Settings = {
     "copies": 4,
 }
 STUDIES = {
-    "digits": Study("fsdd", "speaker", "digits", {**PLAIN_SOUND, "epochs": 10}),
+    "digits": Study(
+        "fsdd", "speaker", "digits", {**PLAIN_SOUND, "epochs": 10, "pooling": "mean", "feature_masks": 0}
+    ),
     "sounds": Study("esc10", "fold", "environment", {**PLAIN_SOUND, "epochs": 25, "stack": 4}),
 }
 

@@ -115,7 +115,7 @@ def train(folder: str, clips: int, epochs: int = 1) -> Row:
     if epochs:
         labels = (np.arange(clips) % CLASSES).tolist()
         classifier = SequenceClassifier(
-            hidden_size=HIDDEN, batch_size=BATCH, epochs=epochs, validation_fraction=0, verbose=True
+            hidden_size=HIDDEN, pooling="mean", batch_size=BATCH, epochs=epochs, verbose=True
         )
         from_disk = Fetched(store.__getitem__, store.lengths.tolist())
         loss = classifier.fit(from_disk, labels).history_[-1]["training_loss"]

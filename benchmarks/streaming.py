@@ -178,7 +178,13 @@ def model_contestants(H: int) -> dict[str, Callable[[], np.ndarray]]:
     clips = rng.normal(0, 0.1, (2 * N_CLASSES, RATE // 4)).astype(np.float32)
     labels = [str(n % N_CLASSES) for n in range(len(clips))]
     classifier = AudioClassifier(
-        features=features, sample_rate=RATE, hidden_size=H, bidirectional=False, epochs=1, random_state=0
+        features=features,
+        sample_rate=RATE,
+        hidden_size=H,
+        bidirectional=False,
+        pooling="mean",
+        epochs=1,
+        random_state=0,
     ).fit(list(clips), labels)
     warm_up, hops = np.split(rng.normal(0, 0.1, FRAME - HOP + STEPS * HOP).astype(np.float32), [FRAME - HOP])
     chunks = np.split(hops, STEPS)

@@ -1,10 +1,11 @@
 """A whole epoch of training, ours and torch's: `python -m benchmarks.training`.
 
-What is trained is an `AudioClassifier` with its default settings, on the features of recordings, or on noise
-of the size of spoken digits. All is counted: gathering and padding of batches, forward, loss, backward,
-clipping, AdamW and its one-cycle rates. Ours is the product's own loop, `lstm_scratch.training.train`. Both
-begin every epoch with the same weights and take the same batches, in float32, in one process, with the same
-number of threads. A ratio is torch's time by ours: above 1 ours is faster.
+What is trained is an `AudioClassifier` of 48 units in two directions, whose mean is pooled, on the
+features of recordings, or on noise of the size of spoken digits, 32 to a batch. All is counted: gathering
+and padding of batches, forward, loss, backward, clipping, AdamW and its one-cycle rates. Ours is the
+product's own loop, `lstm_scratch.training.train`. Both begin every epoch with the same weights and take
+the same batches, in float32, in one process, with the same number of threads. A ratio is torch's time by
+ours: above 1 ours is faster.
 
 Dropout is 0 in both: two libraries do not draw the same masks, and the losses are to be the same. Neither
 computes a gradient with respect to the features. Our loop also counts right answers, which torch is spared.
@@ -82,7 +83,7 @@ def default_recipe(clips: Clips) -> Recipe:
     Recipe
         What to time.
     """
-    classifier = AudioClassifier(dropout=0.0, epochs=1)
+    classifier = AudioClassifier(pooling="mean", dropout=0.0, epochs=1, batch_size=32)
     # Made as the classifier makes them, so that the benchmark stays what users run.
     network = classifier._make_network(clips[0][0].shape[1], int(clips[1].max()) + 1)
     params = network.init(np.random.default_rng(SEED), forget_bias=classifier.forget_bias)

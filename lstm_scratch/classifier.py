@@ -56,7 +56,7 @@ class SequenceClassifier(Estimator):
         LSTM layers.
     bidirectional : bool, default True
         Read each sequence backwards too.
-    pooling : str, default "mean"
+    pooling : str, default "mean+max+attention"
         How the steps become one vector: "mean", "max", "std", "last", "attention", or several joined by
         "+". "none": every step has a label of its own, and `fit` takes an array (T,) of labels for each.
     dropout : float, default 0.3
@@ -66,8 +66,8 @@ class SequenceClassifier(Estimator):
     variant : Variant, optional
         What differs from the plain LSTM. By default nothing. Variants are computed by numpy, for now.
     epochs : int, optional
-        Times through the training part. By default as many as make 1000 updates, at least 8.
-    batch_size : int, default 32
+        Times through the training part. By default as many as make 2000 updates, at least 20.
+    batch_size : int, default 16
         Sequences per update.
     learning_rate : float, default 0.004
         Of AdamW, at its peak.
@@ -96,7 +96,7 @@ class SequenceClassifier(Estimator):
         Bands of neighbouring features that are hidden in training.
     feature_mask : float, default 0.2
         Part of the features that each hides at most.
-    validation_fraction : float, default 0.1
+    validation_fraction : float, default 0
         Part of the training data by which the best epoch is chosen. 0: the last epoch is kept.
     patience : int, optional
         Epochs without a better validation loss after which training stops. By default a quarter of
@@ -131,12 +131,12 @@ class SequenceClassifier(Estimator):
     hidden_size: int = 48
     num_layers: int = 1
     bidirectional: bool = True
-    pooling: str = "mean"
+    pooling: str = "mean+max+attention"
     dropout: float = 0.3
     forget_bias: float = 0.0
     variant: Variant = PLAIN
     epochs: int | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     learning_rate: float = 4e-3
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     weight_decay: float = 0.01
@@ -150,7 +150,7 @@ class SequenceClassifier(Estimator):
     time_mask: float = 0.1
     feature_masks: int = 0
     feature_mask: float = 0.2
-    validation_fraction: float = 0.1
+    validation_fraction: float = 0.0
     patience: int | None = None
     engine: str = "numba"
     random_state: int = 0

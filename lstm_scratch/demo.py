@@ -37,7 +37,7 @@ def run_demo(folder: Path, seed: int, say: Say) -> dict[str, Any]:
     say(f"1/3 corpus: ten digits in about a hundred synthetic voices, in {folder / 'corpus'}")
     corpus = read_corpus(spoken_digits(folder / "corpus"))
     say("2/3 training: MFCC features, a bidirectional LSTM; the test voices are never heard")
-    classifier = AudioClassifier(random_state=seed, verbose=True)
+    classifier = AudioClassifier(validation_fraction=0.1, random_state=seed, verbose=True)
     result = train(corpus, classifier, say=say)
     say("3/3 saving the model and the pictures")
     model, confusion, curve = (folder / name for name in ("digits.safetensors", CONFUSION, TRAINING))

@@ -1,7 +1,7 @@
 """Recipes: all settings of a classifier by name, from small TOML files, and changed by name.
 
-A recipe names what differs from the defaults; the defaults are those of `AudioClassifier`, and a recipe of
-nothing is the general one. Files that are shipped lie in the folder ``recipes``.
+A recipe names what differs from what `AudioClassifier` does by default. Files that are shipped lie in the
+folder ``recipes``; what is done without a recipe is in ``default.toml`` there.
 """
 
 import dataclasses

@@ -292,7 +292,7 @@ def changed(settings: Mapping[str, Any], recipe: str = DEFAULT, fast: bool = Fal
     settings : mapping
         By name, in plain values.
     recipe : str, optional
-        A recipe's name. By default that of nothing.
+        A recipe's name. By default what is done without one.
     fast : bool, default False
         Whether its short cuts were taken.
 

@@ -22,8 +22,8 @@ from lstm_scratch.optim import AdamW, clip_gradient_norm, one_cycle
 from lstm_scratch.params import Params, freeze
 from lstm_scratch.threads import one_blas_thread
 
-MIN_UPDATES = 1000  # small data want this many, however few batches they make
-MIN_EPOCHS = 8
+MIN_UPDATES = 2000  # small data want this many, however few batches they make
+MIN_EPOCHS = 20
 PREDICTION_STEPS = 8192  # padded steps that are computed at a time, so that memory stays small
 EXPLODED = 10.0  # times the loss of guessing: who is this far off for long does not learn any more
 LONG = 50  # updates
@@ -37,7 +37,7 @@ class TrainingOptions:
     Parameters
     ----------
     epochs : int or None
-        Times through the data. None: as many as make 1000 updates, at least 8.
+        Times through the data. None: as many as make 2000 updates, at least 20.
     batch_size : int
         Sequences per update.
     learning_rate : float

@@ -70,7 +70,8 @@ def test_a_study_runs_once_and_prints_its_table(tmp_path, monkeypatch, capsys):
                 rows.append((path, label, f"s{speaker}"))
     with (tmp_path / "data" / "tones" / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    changed = {"hidden_size": 3, "n_mels": 11, "n_mfcc": 5, "validation_fraction": 0.0, "epochs": 4}
+    changed = {**ablation.PLAIN_SOUND, "hidden_size": 3, "pooling": "mean", "n_mels": 11, "n_mfcc": 5}
+    changed |= {"epochs": 4}
     monkeypatch.setattr(
         ablation, "STUDIES", {"tones": ablation.Study("tones", "speaker", "default", changed)}
     )

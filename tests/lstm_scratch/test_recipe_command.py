@@ -71,9 +71,11 @@ def test_a_recipe_alone_is_its_settings(chosen, name, command):
     assert (classifier.random_state, classifier.verbose, classifier.engine) == (5, True, "numba")
 
 
-def test_without_a_recipe_all_is_as_by_default(chosen):
-    assert settings_of(chosen()) == settings_of(AudioClassifier())
-    assert chosen().augmentation is None
+def test_without_a_recipe_all_is_as_by_default_and_sound_is_changed(chosen):
+    settings, of_class = settings_of(chosen()), settings_of(AudioClassifier())
+    changed = {"equaliser_db", "snr_db", "gain_db", "probability", "vtln", "tempo"}
+    assert {name for name in settings if settings[name] != of_class[name]} == changed
+    assert settings == settings_of(chosen("--recipe", "default"))
 
 
 def test_what_is_set_by_name_goes_before_options_and_options_before_the_recipe(chosen, own):

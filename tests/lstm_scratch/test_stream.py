@@ -238,7 +238,7 @@ def test_a_state_of_other_classes_is_refused():
         ({"h": None}, DataError, r"damaged: 'h' is missing, not float32 \(1, 5\); restore what state"),
         ({"model": None}, DataError, r"no state of a Stream, .*: 'model' is missing, not uint8 \(32,\)"),
         ({"c": np.zeros((1, 4), np.float32)}, DataError, r"'c' is float32 \(1, 4\), not float32 \(1, 5\)"),
-        ({"head": np.zeros(6, np.float32)}, DataError, r"'head' is float32 \(6,\), not float64 \(6,\)"),
+        ({"head": np.zeros(6, np.float32)}, DataError, r"'head' is float32 \(6,\), not float64 \(18,\)"),
         (
             {"features.signal": np.zeros(3)},
             FeatureError,

@@ -185,10 +185,10 @@ def test_threads_that_overlap_leave_the_limit_as_it_was():
         assert blas_threads() == {2}
 
 
-def test_epochs_of_large_data_default_to_eight():
+def test_epochs_of_large_data_default_to_twenty():
     options = dataclasses.replace(OPTIONS, epochs=None, batch_size=1)
-    _, history = run(options, training=ramps(150, 1))
-    assert len(history) == 8  # 150 updates each
+    _, history = run(options, training=ramps(120, 1))
+    assert len(history) == 20  # 120 updates each
 
 
 def test_without_validation_the_last_epoch_is_kept():
@@ -208,11 +208,11 @@ def test_the_start_is_left_as_it_was():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_epochs_default_to_a_thousand_updates():
+def test_epochs_default_to_two_thousand_updates():
     options = dataclasses.replace(OPTIONS, epochs=None, batch_size=4)
-    _, history = run(options, training=ramps(400, 1))
-    assert len(history) == 10  # 100 batches each
-    assert history[-1].epochs == 10
+    _, history = run(options, training=ramps(320, 1))
+    assert len(history) == 25  # 80 batches each
+    assert history[-1].epochs == 25
 
 
 def test_matrix_products_keep_to_one_thread_while_it_trains():
