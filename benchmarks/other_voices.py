@@ -32,11 +32,12 @@ Row = tuple[str, str, str]  # path, label, speaker
 
 NOBODY = "none"
 SPEEDS = (0.8, 0.9, 1.0, 1.1, 1.2)  # of recordings; pitch and formants change as well
+ACCENTS_PER_VOICE = 3
 FRAME_MS = 10
 AUDIBLE_DB = 30  # below its loudest frame, a word begins and ends
 
 
-def write_corpus(data: Path, folder: Path, accents_per_voice: int = 3) -> Path:
+def write_corpus(data: Path, folder: Path, accents_per_voice: int = ACCENTS_PER_VOICE) -> Path:
     """Put fsdd and other voices into one corpus.
 
     Parameters
@@ -107,14 +108,14 @@ def recorded_digits(commands: Path, folder: Path) -> Iterator[Row]:
             yield _write(folder, name, change_speed(samples, speed), rate, word)
 
 
-def synthetic_digits(folder: Path, accents_per_voice: int) -> Iterator[Row]:
+def synthetic_digits(folder: Path, accents_per_voice: int = ACCENTS_PER_VOICE) -> Iterator[Row]:
     """Write what synthetic voices say, with accents that follow each other from voice to voice.
 
     Parameters
     ----------
     folder : Path
         Below it, in ``synthetic``, the clips go.
-    accents_per_voice : int
+    accents_per_voice : int, default 3
         How many of the accents each voice takes.
 
     Yields
@@ -181,7 +182,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of corpora")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="made here")
-    parser.add_argument("--accents", type=int, default=3, metavar="N", help="of each voice (default: 3)")
+    parser.add_argument(
+        "--accents", type=int, default=ACCENTS_PER_VOICE, metavar="N", help="of each voice (default: 3)"
+    )
     options = parser.parse_args(arguments)
     try:
         manifest = write_corpus(options.data, options.output, options.accents)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.other_voices import recorded_digits, synthetic_digits
 from benchmarks.vad import RATE, Ours, measure, sets_of
 from lstm_scratch.activity import SpeechDetector
 from lstm_scratch.audio import AudioClassifier
@@ -27,7 +28,7 @@ Figures = dict[str, Any]
 
 
 def train_digits(data: Path) -> AudioClassifier:
-    """Train on the training part of fsdd, and on synthetic voices.
+    """Train on the training part of fsdd, and on the voices of `benchmarks.other_voices` but those held out.
 
     Parameters
     ----------
@@ -39,16 +40,21 @@ def train_digits(data: Path) -> AudioClassifier:
     AudioClassifier
         The model.
     """
-    recipe = read_recipe("digits")
-    classifier = build_classifier({**recipe.settings, "sample_rate": 8000}, verbose=True)
-    with tempfile.TemporaryDirectory() as folder:
-        paths: list[Path] = []
-        labels: list[str] = []
-        for corpus in (read_corpus(data / "fsdd"), _voices(Path(folder))):
-            part = corpus.take(np.flatnonzero(np.array(corpus.parts) == "training"))
-            paths += part.paths
-            labels += part.labels
-        return classifier.fit(paths, labels)
+    settings = read_recipe("digits").settings | {"sample_rate": 8000}
+    with tempfile.TemporaryDirectory() as name:
+        folder, fsdd = Path(name), read_corpus(data / "fsdd")
+        fsdd = fsdd.take(np.flatnonzero(np.array(fsdd.parts) == "training"))
+        voices = _voices(folder)
+        held_out = {
+            path.parent.name
+            for path, part in zip(voices.paths, voices.parts or (), strict=True)
+            if part == "test"
+        }
+        others = [*recorded_digits(data / "speech_commands_v2_test", folder), *synthetic_digits(folder)]
+        others = [row for row in others if Path(row[0]).stem.rpartition("-")[0] not in held_out]
+        paths = [*fsdd.paths, *(folder / path for path, _, _ in others)]
+        labels = [*fsdd.labels, *(label for _, label, _ in others)]
+        return build_classifier(settings, verbose=True).fit(paths, labels)
 
 
 def digits_figures(model: AudioClassifier, data: Path) -> Figures:
