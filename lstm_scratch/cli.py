@@ -62,6 +62,7 @@ from lstm_scratch.results import interval_in_words, markdown_table, save_results
 from lstm_scratch.segments import FORMATS, Segmentation, format_segments
 from lstm_scratch.shipped import card_of, model_file, shipped_models
 from lstm_scratch.sound import PRESETS, AudioError, FeatureError, warm_up_features
+from lstm_scratch.training import MIN_EPOCHS, MIN_UPDATES
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
@@ -483,9 +484,8 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
     _add_setting(group, "pooling", metavar="NAME+...", help=f"how the steps become one vector: {poolings}")
     _add_setting(group, "dropout", help="probability of dropping a value in training")
     _add_setting(group, "forget-bias", help="of the forget gates, before training")
-    _add_setting(
-        group, "epochs", help="times through the data (default: what makes 1000 updates, at least 8)"
-    )
+    fewest = f"what makes {MIN_UPDATES} updates, at least {MIN_EPOCHS}"
+    _add_setting(group, "epochs", help=f"times through the data (default: {fewest})")
     _add_setting(group, "batch-size", help="clips per update")
     _add_setting(group, "learning-rate", help="of AdamW, at its peak")
     _add_setting(group, "schedule", choices=("one-cycle", "constant"), help="of the learning rate")
