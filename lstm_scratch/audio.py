@@ -37,6 +37,7 @@ from lstm_scratch.threads import one_blas_thread
 from lstm_scratch.training import Epoch
 
 MAX_DEFAULT_RATE = 16_000  # speech has little above 8 kHz; whoever wants more says so
+ROOM_HZ = 100.0  # as much as Kaldi leaves below a warp
 DRAWN = 7  # warps, and tempos, of which one is drawn
 
 
@@ -65,7 +66,8 @@ class AudioClassifier(SequenceClassifier):
         How sound is changed in training, anew for every epoch. By default not at all.
     vtln, tempo : (float, float), optional
         Warps of the frequency axis, and factors of the speed at the same pitch, between which one is drawn
-        for every clip and epoch, in training. By default none.
+        for every clip and epoch, in training. By default none. Where bands begin above
+        `vtln_low_hz`, they are warped from 100 Hz above their beginning on.
     copies : int, default 8
         How many changed versions of a clip there are, of which each epoch takes one; they are drawn once, and
         kept in memory. 0: another one is drawn every time.
@@ -193,7 +195,9 @@ class AudioClassifier(SequenceClassifier):
     def _redraw(self, sound_of: Callable[[int], np.ndarray], sample_rate: int, keep: bool) -> Redraw:
         """Make what gives the features of a changed sound, and keeps its copies or draws them again."""
         settings = self.features
-        hop = settings.sizes(sample_rate)[1]
+        hop, low = settings.sizes(sample_rate)[1], settings.vtln_low_hz
+        if low <= settings.f_min_hz:  # which leaves no room below the warp
+            low = settings.f_min_hz + ROOM_HZ
 
         def some(factors: tuple[float, float] | None) -> list[float]:
             # To plan features takes longer than to compute those of a clip, so there are a few.
@@ -201,7 +205,10 @@ class AudioClassifier(SequenceClassifier):
 
         drawn = [
             settings.change(
-                vtln_warp=settings.vtln_warp * warp, hop_ms=None, hop_length=max(1, round(hop * tempo))
+                vtln_warp=settings.vtln_warp * warp,
+                vtln_low_hz=low,
+                hop_ms=None,
+                hop_length=max(1, round(hop * tempo)),
             )
             for warp in some(self.vtln)
             for tempo in some(self.tempo)

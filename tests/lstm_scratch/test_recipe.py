@@ -96,6 +96,17 @@ def test_every_warp_and_tempo_of_a_shipped_recipe_can_be_computed(name, rate):
             assert features.std() > 0
 
 
+@pytest.mark.parametrize(("f_min_hz", "low_hz"), [(99, 100), (100, 200), (310, 410)])
+def test_what_is_done_without_a_recipe_warps_bands_wherever_they_begin_and_end(f_min_hz, low_hz):
+    settings = read_recipe("default").settings | {"f_min_hz": f_min_hz, "f_max_hz": 3000.0}
+    classifier = build_classifier(settings | {"vtln": (0.88, 0.88), "tempo": None, "probability": 0})
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 4321).astype(np.float32)
+    changed, _ = classifier._redraw([sound].__getitem__, 8000, keep=False)(0, np.random.default_rng(0))
+    told = classifier.features.change(vtln_warp=0.88, vtln_low_hz=low_hz, vtln_high_hz=2500)
+    np.testing.assert_array_equal(changed, told(sound, 8000))
+    assert np.abs(changed - classifier.features(sound, 8000)).max() > 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_all_settings_of_a_recipe_written_and_read_make_the_same_classifier(name, tmp_path):
     recipe = read_recipe(name)
