@@ -182,9 +182,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of corpora")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="made here")
-    parser.add_argument(
-        "--accents", type=int, default=ACCENTS_PER_VOICE, metavar="N", help="of each voice (default: 3)"
-    )
+    about = f"of each voice (default: {ACCENTS_PER_VOICE})"
+    parser.add_argument("--accents", type=int, default=ACCENTS_PER_VOICE, metavar="N", help=about)
     options = parser.parse_args(arguments)
     try:
         manifest = write_corpus(options.data, options.output, options.accents)

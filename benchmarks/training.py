@@ -70,8 +70,8 @@ class Recipe(NamedTuple):
     clips: Clips
 
 
-def default_recipe(clips: Clips) -> Recipe:
-    """Set up one epoch with the classifier's default settings, but without dropout.
+def one_epoch(clips: Clips) -> Recipe:
+    """Set up one epoch of a classifier without dropout.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def default_recipe(clips: Clips) -> Recipe:
         What to time.
     """
     classifier = AudioClassifier(pooling="mean", dropout=0.0, epochs=1, batch_size=32)
-    # Made as the classifier makes them, so that the benchmark stays what users run.
+    # Made as the classifier makes them, so that the benchmark stays like what users run.
     network = classifier._make_network(clips[0][0].shape[1], int(clips[1].max()) + 1)
     params = network.init(np.random.default_rng(SEED), forget_bias=classifier.forget_bias)
     return Recipe(network, params, classifier._training_options(), clips)
@@ -342,7 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
     sequences, classes = _recorded(Path(given.recordings)) if given.recordings else _noise()
     every = slice(None, None, 10 if given.quick else 1)
     with threads_everywhere(given.threads):
-        row = measure(default_recipe((sequences[every], classes[every])), given.threads, given.epochs)
+        row = measure(one_epoch((sequences[every], classes[every])), given.threads, given.epochs)
     threads = f"{given.threads} thread{'s' * (given.threads > 1)}"
     print(f"{row['clips']} clips, {row['updates']} updates an epoch, {threads}\n\n{_tables(row)}")
     if given.json:

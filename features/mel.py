@@ -205,11 +205,7 @@ def warp(hz: np.ndarray, settings: FeatureSettings, sample_rate: int) -> np.ndar
     if factor == 1:
         return hz
     low, high = settings.f_min_hz, settings.f_max_hz or sample_rate / 2
-    told = settings.vtln_high_hz
-    if told is None:
-        told = sample_rate / 2 - 500
-        if told >= high:
-            told = high - 500
+    told = sample_rate / 2 - 500 if settings.vtln_high_hz is None else settings.vtln_high_hz
     if settings.vtln_kind == "kaldi":
         lower, upper = settings.vtln_low_hz * max(1, factor), told * min(1, factor)
     else:
@@ -217,6 +213,6 @@ def warp(hz: np.ndarray, settings: FeatureSettings, sample_rate: int) -> np.ndar
     if not low < lower < upper < high:
         raise FeatureError(
             f"a warp of {factor:g} between {lower:g} and {upper:g} Hz does not fit bands from {low:g} to "
-            f"{high:g} Hz; change vtln_low_hz, vtln_high_hz, or the bands, or warp nothing (vtln none)"
+            f"{high:g} Hz; change vtln_low_hz, vtln_high_hz, or the bands"
         )
     return np.asarray(np.interp(hz, [low, lower, upper, high], [low, lower / factor, upper / factor, high]))

@@ -156,8 +156,7 @@ class FeatureSettings:
     vtln_low_hz : float, default 100
         Lower end of the range that is warped by just that factor, in Hz.
     vtln_high_hz : float, optional
-        Its upper end. By default 500 Hz below half the sample rate, as in Kaldi; where the bands do not reach
-        as far, 500 Hz below their end.
+        Its upper end. By default 500 Hz below half the sample rate.
     vtln_kind : {"kaldi", "htk"}, default "kaldi"
         Whose piecewise linear warp.
     log : {"db", "ln", "none", "pcen"}, default "db"

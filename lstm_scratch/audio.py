@@ -24,6 +24,7 @@ from lstm_scratch.progress import progress_bar
 from lstm_scratch.sound import (
     AudioError,
     Augmentation,
+    FeatureError,
     FeatureSettings,
     audio_sample_rate,
     augmentation_to_dict,
@@ -37,7 +38,7 @@ from lstm_scratch.threads import one_blas_thread
 from lstm_scratch.training import Epoch
 
 MAX_DEFAULT_RATE = 16_000  # speech has little above 8 kHz; whoever wants more says so
-ROOM_HZ = 100.0  # as much as Kaldi leaves below a warp
+ROOM_HZ = 100.0, 500.0  # below and above a range that is warped: Kaldi's, of bands over the whole spectrum
 DRAWN = 7  # warps, and tempos, of which one is drawn
 
 
@@ -66,8 +67,8 @@ class AudioClassifier(SequenceClassifier):
         How sound is changed in training, anew for every epoch. By default not at all.
     vtln, tempo : (float, float), optional
         Warps of the frequency axis, and factors of the speed at the same pitch, between which one is drawn
-        for every clip and epoch, in training. By default none. Where bands begin above
-        `vtln_low_hz`, they are warped from 100 Hz above their beginning on.
+        for every clip and epoch, in training. By default none. The range that is warped
+        keeps off the ends of the bands; a warp that they still have no room for is left out, with a warning.
     copies : int, default 8
         How many changed versions of a clip there are, of which each epoch takes one; they are drawn once, and
         kept in memory. 0: another one is drawn every time.
@@ -115,7 +116,7 @@ class AudioClassifier(SequenceClassifier):
         groups : sequence, optional
             Who or what was recorded in each: the validation part then takes whole groups.
         validation_data : tuple (X, y), optional
-            The validation part. By default it is taken from the training data.
+            The validation part. By default `validation_fraction` of the training data.
         checkpoint : path, optional
             A file that is written while training goes on, as of `SequenceClassifier.fit`.
         checkpoint_seconds : float, default 10
@@ -194,24 +195,13 @@ class AudioClassifier(SequenceClassifier):
 
     def _redraw(self, sound_of: Callable[[int], np.ndarray], sample_rate: int, keep: bool) -> Redraw:
         """Make what gives the features of a changed sound, and keeps its copies or draws them again."""
-        settings = self.features
-        hop, low = settings.sizes(sample_rate)[1], settings.vtln_low_hz
-        if low <= settings.f_min_hz:  # which leaves no room below the warp
-            low = settings.f_min_hz + ROOM_HZ
-
-        def some(factors: tuple[float, float] | None) -> list[float]:
-            # To plan features takes longer than to compute those of a clip, so there are a few.
-            return [1.0] if factors is None else np.linspace(*factors, DRAWN).tolist()
-
+        # To plan features takes longer than to compute those of a clip, so there are a few.
+        tempos = [1.0] if self.tempo is None else np.linspace(*self.tempo, DRAWN).tolist()
+        hop = self.features.sizes(sample_rate)[1]
         drawn = [
-            settings.change(
-                vtln_warp=settings.vtln_warp * warp,
-                vtln_low_hz=low,
-                hop_ms=None,
-                hop_length=max(1, round(hop * tempo)),
-            )
-            for warp in some(self.vtln)
-            for tempo in some(self.tempo)
+            warped.change(hop_ms=None, hop_length=max(1, round(hop * tempo)))
+            for warped in self._warped(sample_rate)
+            for tempo in tempos
         ]
 
         def draw(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -234,6 +224,35 @@ class AudioClassifier(SequenceClassifier):
             return features, None
 
         return redraw
+
+    def _warped(self, sample_rate: int) -> list[FeatureSettings]:
+        """List the features with each warp of the frequency axis that is drawn from."""
+        settings = self.features
+        if self.vtln is None:
+            return [settings]
+        low, high = settings.vtln_low_hz, settings.vtln_high_hz
+        if low <= settings.f_min_hz:
+            low = settings.f_min_hz + ROOM_HZ[0]
+        if high is None:
+            high = min(sample_rate / 2, settings.f_max_hz or np.inf) - ROOM_HZ[1]
+        frame = np.zeros(settings.sizes(sample_rate)[0], np.float32)
+        warped, left_out = [], []
+        for factor in np.linspace(*self.vtln, DRAWN).tolist():
+            try:
+                warp = settings.vtln_warp * factor
+                features = settings.change(vtln_warp=warp, vtln_low_hz=low, vtln_high_hz=high)
+                features(frame, sample_rate)
+            except FeatureError:
+                left_out.append(f"{factor:.3g}")
+            else:
+                warped.append(features)
+        if left_out:
+            warnings.warn(
+                f"the mel bands have no room for warps by {', '.join(left_out)}, which training leaves out; "
+                "change the bands, or vtln",
+                stacklevel=4,
+            )
+        return warped or [settings]
 
     def _distortion(self) -> Distortion:
         # Slopes and stacked frames stand beside values, of the same bands.

@@ -82,16 +82,12 @@ def restore_state(arrays: Params, values: dict[str, Any], start: TrainingState) 
     KeyError
         If an array or a number is missing.
     ValueError
-        If an array is of another shape or dtype than the parameter it belongs to, or a number is below that
-        of the start.
+        If an array is of another shape or dtype than the parameter it belongs to, or numbers do not fit each
+        other.
     TypeError
         If the values are of other kinds than `state_values` gave.
     """
-    for name, first in {"updates": 0, **{name: getattr(start, name) for name in _NUMBERS}}.items():
-        if type(values[name]) is not type(first):
-            raise TypeError(f"{name} is {values[name]!r}")
-        if not values[name] >= first:
-            raise ValueError(f"{name} is {values[name]!r}")
+    _check_values(values, start)
     updated = values["updates"] > 0
     there = True, bool(start.average), values["best_epoch"] > 0, updated, updated
     params, average, best, mean, square = (
@@ -104,6 +100,29 @@ def restore_state(arrays: Params, values: dict[str, Any], start: TrainingState) 
     history = [Epoch(**epoch) for epoch in values["history"]]
     numbers = {name: values[name] for name in _NUMBERS}
     return TrainingState(params, optimiser, average, best, best_loss=best_loss, history=history, **numbers)
+
+
+def _check_values(values: dict[str, Any], start: TrainingState) -> None:
+    """Refuse what `state_values` cannot have given."""
+    for name, first in {"updates": 0, **{name: getattr(start, name) for name in _NUMBERS}}.items():
+        if type(values[name]) is not type(first):
+            raise TypeError(f"{name} is {values[name]!r}")
+        if not values[name] >= first:
+            raise ValueError(f"{name} is {values[name]!r}")
+    loss, history = values["best_loss"], values["history"]
+    if not (loss is None or (type(loss) is float and math.isfinite(loss))):
+        raise TypeError(f"best_loss is {loss!r}")
+    if type(history) is not list:
+        raise TypeError(f"history is {history!r}")
+    epoch, batch = values["epoch"], values["batch"]
+    for name, fits in {
+        "history": len(history) == epoch - 1,
+        "best_epoch": values["best_epoch"] < epoch,
+        "updates": values["updates"] >= epoch - 1 + batch,
+        "rows": (values["rows"] > 0) == (batch > 0),
+    }.items():
+        if not fits:
+            raise ValueError(f"{name} does not fit epoch {epoch}, batch {batch}")
 
 
 def _part(arrays: Params, prefix: str, params: Params) -> Params:

@@ -99,8 +99,8 @@ class SequenceClassifier(Estimator):
     validation_fraction : float, default 0
         Part of the training data by which the best epoch is chosen. 0: the last epoch is kept.
     patience : int, optional
-        Epochs without a better validation loss after which training stops. By default a quarter of
-        the epochs, at least 5.
+        Epochs without a better validation loss after which training stops, where there is a validation part.
+        By default a quarter of the epochs, at least 5.
     engine : {"numba", "numpy"}, default "numba"
         Who computes the LSTM: the compiled kernels, or plain numpy.
     random_state : int, default 0
@@ -180,7 +180,7 @@ class SequenceClassifier(Estimator):
         groups : sequence, optional
             Who or what was recorded in each: the validation part then takes whole groups.
         validation_data : tuple (X, y), optional
-            The validation part. By default it is taken from the training data.
+            The validation part. By default `validation_fraction` of the training data.
         checkpoint : path, optional
             A file that is written at the start of training, whenever `checkpoint_seconds` have passed, and at
             the end: `load` makes a classifier of it, as good as training had made it by then. A training

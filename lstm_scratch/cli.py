@@ -66,7 +66,7 @@ from lstm_scratch.training import MIN_EPOCHS, MIN_UPDATES
 from lstm_scratch.variants import PLAIN, Variant
 
 PROGRAM = "lstm-scratch"
-DEFAULTS = AudioClassifier()
+DEFAULTS = build_classifier(read_recipe(DEFAULT).settings)
 SETTINGS = settings_of(DEFAULTS)
 SETTING = "setting."  # what options begin with that are settings
 WHOLE = {"sample_rate", "epochs", "patience"} | {k for k, v in SETTINGS.items() if type(v) is int}
@@ -438,14 +438,16 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="keep features there, and read them from there when they are needed: for data larger than "
-        "memory, and to begin at once the next time; the results are the same",
+        "memory, and to begin at once the next time; the results are the same. Training that changes sound, "
+        "as it does by default, reads the recordings again nevertheless",
     )
     sub.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be used")
     sub.add_argument(
         "--recipe",
         metavar="NAME",
         default=DEFAULT,
-        help=f"begin with the settings of {', '.join(recipe_names())}, or of a file that ends in .toml",
+        help=f"begin with the settings of {', '.join(recipe_names())}, or of a file that ends in .toml, in "
+        "which what is not told is as AudioClassifier has it, with no changes of sound",
     )
     sub.add_argument(
         "--fast", action="store_true", help="take the recipe's short cuts, and look for no near copies"
@@ -511,7 +513,8 @@ def _add_settings(sub: argparse.ArgumentParser) -> None:
         group,
         "patience-epochs",
         "patience",
-        help="epochs without improvement after which it ends (default: a quarter of the epochs, at least 5)",
+        help="epochs without a better validation loss after which it ends, where there is a validation part "
+        "(default: a quarter of the epochs, at least 5)",
     )
 
 

@@ -21,7 +21,7 @@ class Division:
     """Which clips of a corpus serve which purpose, as indices."""
 
     training: np.ndarray
-    validation: np.ndarray  # empty: the classifier takes it from the training part
+    validation: np.ndarray  # empty: the classifier takes its `validation_fraction`
     test: np.ndarray  # empty: there is no test
     groups_disjoint: bool  # nobody who is tested was heard in training
     test_fold: str | None = None  # which of the corpus's folds the test is

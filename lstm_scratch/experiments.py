@@ -465,6 +465,11 @@ def _features(
     An inspector hears them all, and tells of silence.
     """
     if cache is not None:
+        if classifier.hears:
+            say(
+                "training changes sound, so it reads every recording again in every epoch, beside the cache; "
+                "not with --set probability=0 --set vtln=none --set tempo=none"
+            )
         extraction = _stored(cache, corpus, classifier, sample_rate, inspector)
     else:
         how: dict[str, Any] = {"keep_samples": classifier.hears}
@@ -551,8 +556,11 @@ def _train_and_test(
     groups = [corpus.groups[n] for n in training] if corpus.groups and division.groups_disjoint else None
     with _silence_known():
         classifier.fit(*data(training), groups, data(validation) if validation else None, **how)
-    if classifier.validation_fraction and classifier.history_[0]["validation_loss"] is None:
-        say("warning: no clips can be spared for a validation part; the last epoch is kept")
+    if classifier.history_[0]["validation_loss"] is None:
+        if classifier.validation_fraction:
+            say("warning: no clips can be spared for a validation part; the last epoch is kept")
+        elif classifier.patience is not None:
+            say("warning: there is no patience without a validation part; give --validation-fraction, too")
     result, predicted = _test(corpus, classifier, test, features)
     for label, counts in classifier.card_["clips"].items():
         result["classes"][label] |= counts

@@ -1,7 +1,8 @@
 """Recipes: all settings of a classifier by name, from small TOML files, and changed by name.
 
-A recipe names what differs from what `AudioClassifier` does by default. Files that are shipped lie in the
-folder ``recipes``; what is done without a recipe is in ``default.toml`` there.
+A recipe names settings; the others are as `AudioClassifier` (for voice activity, `SpeechDetector`) has them
+by default. Files that are shipped lie in the folder ``recipes``; what is done without a recipe is in
+``default.toml`` there.
 """
 
 import dataclasses

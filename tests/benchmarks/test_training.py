@@ -29,7 +29,7 @@ def recipe(benchmark):
     """Seven clips in batches of two: four updates."""
     rng = np.random.default_rng(1)
     sequences = [rng.standard_normal((T, 3), np.float32) for T in (4, 6, 1, 5, 9, 2, 7)]
-    recipe = benchmark.default_recipe((sequences, np.array([0, 3, 1, 2, 3, 0, 1])))
+    recipe = benchmark.one_epoch((sequences, np.array([0, 3, 1, 2, 3, 0, 1])))
     network = Network(LSTM(3, 5, bidirectional=True), 4)
     return recipe._replace(
         network=network, params=network.init(rng), options=replace(recipe.options, batch_size=2)
@@ -37,7 +37,7 @@ def recipe(benchmark):
 
 
 def test_the_recipe_is_the_classifiers_but_for_dropout(benchmark):
-    network, params, options, clips = benchmark.default_recipe(benchmark._noise())
+    network, params, options, clips = benchmark.one_epoch(benchmark._noise())
     assert network == Network(LSTM(156, 48, bidirectional=True), 10)
     assert params["linear.weight"].dtype == clips[0][0].dtype == np.float32
     assert (options.epochs, options.batch_size, options.schedule) == (1, 32, "one-cycle")

@@ -198,14 +198,6 @@ def test_the_warp_ends_500_hz_below_half_the_sample_rate():
     assert not np.array_equal(other, told)
 
 
-@pytest.mark.parametrize(("f_max_hz", "high"), [(7501, 7500), (7500, 7000), (3700, 3200)])
-def test_where_the_bands_do_not_reach_as_far_the_warp_ends_500_hz_below_their_end(f_max_hz, high):
-    hz, settings = np.linspace(0, f_max_hz, 101), FeatureSettings(f_max_hz=f_max_hz, vtln_warp=0.9)
-    told = warp(hz, settings.change(vtln_high_hz=high), 16_000)
-    np.testing.assert_array_equal(warp(hz, settings, 16_000), told)
-    np.testing.assert_allclose(told, [piecewise(f, 0.9, 100, high, 0, f_max_hz, "kaldi") for f in hz])
-
-
 @pytest.mark.parametrize("slopes", ["hz", "mel", "bins"])
 def test_a_warped_filterbank_has_its_edges_warped(slopes):
     settings = preset("kaldi", vtln_warp=1.15, mel_slopes=slopes)
@@ -268,7 +260,7 @@ def test_bands_without_a_bin_are_allowed_when_asked_for():
             {"f_min_hz": 125},
             "^a warp of 1.2 between 120 and 7500 Hz does not fit bands from 125 to 8000 Hz; ch",
         ),
-        ({"f_max_hz": 590}, "^a warp of 1.2 between 120 and 90 Hz does not fit bands from 0 to 590 Hz"),
+        ({"f_max_hz": 7500}, "^a warp of 1.2 between 120 and 7500 Hz does not fit bands from 0 to 7500 Hz"),
         ({"vtln_low_hz": 5000, "vtln_high_hz": 5500}, "between 6000 and 5500 Hz does not fit"),
         ({"vtln_kind": "htk"}, "^a warp of 1.2 between 109.091 and 8181.82 Hz does not fit"),
         ({"vtln_low_hz": 0}, "between 0 and 7500 Hz does not fit"),

@@ -316,6 +316,13 @@ def test_a_checkpoint_that_lacks_something_is_told_in_one_line(tmp_path):
         {"loss_sum": float("nan")},
         {"loss_sum": "much"},
         {"best_epoch": None},
+        {"best_epoch": 50},
+        {"best_loss": "much"},
+        {"best_loss": float("nan")},
+        {"history": {}},
+        {"history": []},
+        {"updates": 3},
+        {"rows": 1},
     ):
         save_model(path, arrays, description | {PREFIX: values | wrong})
         with pytest.raises(ModelFileError, match=f"damaged or made by hand .*{next(iter(wrong))}"):

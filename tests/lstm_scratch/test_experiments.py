@@ -360,6 +360,23 @@ def test_a_silent_recording_is_used_with_a_warning(tmp_path, tone_corpus, tiny):
     assert sum(c["training"] + c["validation"] for c in result["classes"].values()) == 25
 
 
+@pytest.mark.parametrize(("patience", "validation_fraction"), [(None, 0), (2, 0), (2, 0.2)])
+def test_it_is_said_where_patience_has_nothing_to_wait_for(tone_corpus, tiny, patience, validation_fraction):
+    lines = []
+    settings = {"epochs": 1, "patience": patience, "validation_fraction": validation_fraction}
+    train(tone_corpus, tiny(**settings), say=lines.append)
+    said = "warning: there is no patience without a validation part; give --validation-fraction, too" in lines
+    assert said == (patience == 2 and validation_fraction == 0)
+
+
+@pytest.mark.parametrize("tempo", [None, (0.9, 1.1)])
+def test_it_is_said_where_a_cache_does_not_spare_reading(tone_corpus, tiny, tmp_path, tempo):
+    lines = []
+    train(tone_corpus, tiny(epochs=1, tempo=tempo), say=lines.append, cache=tmp_path / "cache")
+    told = [line for line in lines if line.startswith("training changes sound, so it reads every recording")]
+    assert len(told) == (tempo is not None)
+
+
 def test_it_is_said_where_one_speaker_is_left_and_none_can_be_spared_to_validate(tone_corpus, tiny):
     corpus = Corpus("c", tone_corpus.paths, tone_corpus.labels, "speaker", ["ada", "ben"] * 12)
     lines = []

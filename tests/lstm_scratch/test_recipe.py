@@ -96,15 +96,53 @@ def test_every_warp_and_tempo_of_a_shipped_recipe_can_be_computed(name, rate):
             assert features.std() > 0
 
 
-@pytest.mark.parametrize(("f_min_hz", "low_hz"), [(99, 100), (100, 200), (310, 410)])
-def test_what_is_done_without_a_recipe_warps_bands_wherever_they_begin_and_end(f_min_hz, low_hz):
-    settings = read_recipe("default").settings | {"f_min_hz": f_min_hz, "f_max_hz": 3000.0}
-    classifier = build_classifier(settings | {"vtln": (0.88, 0.88), "tempo": None, "probability": 0})
+def warped(rate, **settings):
+    """The features of a sound as training without a recipe may draw them, at one warp."""
+    settings = read_recipe("default").settings | settings
+    classifier = build_classifier(settings | {"tempo": None, "probability": 0})
     sound = np.random.default_rng(0).uniform(-0.3, 0.3, 4321).astype(np.float32)
-    changed, _ = classifier._redraw([sound].__getitem__, 8000, keep=False)(0, np.random.default_rng(0))
-    told = classifier.features.change(vtln_warp=0.88, vtln_low_hz=low_hz, vtln_high_hz=2500)
+    changed, _ = classifier._redraw([sound].__getitem__, rate, keep=False)(0, np.random.default_rng(0))
+    return changed, sound, classifier.features
+
+
+@pytest.mark.parametrize("factor", [0.88, 1.14])
+@pytest.mark.parametrize(
+    ("f_min_hz", "f_max_hz", "low_hz", "high_hz"),
+    [
+        (0, None, 100, 3500),
+        (99, 3000, 100, 2500),
+        (100, 3000, 200, 2500),
+        (310, 3990, 410, 3490),
+    ],
+)
+def test_a_warp_keeps_off_the_ends_of_the_bands(factor, f_min_hz, f_max_hz, low_hz, high_hz):
+    changed, sound, plain = warped(8000, f_min_hz=f_min_hz, f_max_hz=f_max_hz, vtln=(factor, factor))
+    told = plain.change(vtln_warp=factor, vtln_low_hz=low_hz, vtln_high_hz=high_hz)
     np.testing.assert_array_equal(changed, told(sound, 8000))
-    assert np.abs(changed - classifier.features(sound, 8000)).max() > 1
+    assert np.abs(changed - plain(sound, 8000)).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "bands", "factors"),
+    [
+        (8000, {"f_min_hz": 3000.0, "n_mels": 20}, "0.88, 1.1, 1.14"),
+        (2000, {"f_min_hz": 300.0}, "0.88, 1.05, 1.1, 1.14"),
+        (2200, {"f_min_hz": 200.0}, "1.14"),
+        (
+            16_000,
+            {"f_min_hz": 1000.0, "f_max_hz": 1500.0, "n_mels": 4, "n_mfcc": 4},
+            "0.88, 0.923, 0.967, 1.01, 1.05, 1.1, 1.14",
+        ),
+    ],
+)
+def test_a_warp_that_bands_have_no_room_for_is_left_out(rate, bands, factors):
+    told = f"no room for warps by {factors}, which training leaves out"
+    with pytest.warns(UserWarning, match=re.escape(told)):
+        changed, sound, plain = warped(rate, **bands)
+    if factors.count(",") == 6:
+        np.testing.assert_array_equal(changed, plain(sound, rate))
+    else:
+        assert np.isfinite(changed).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -75,7 +75,7 @@ def test_without_a_recipe_all_is_as_by_default_and_sound_is_changed(chosen):
     settings, of_class = settings_of(chosen()), settings_of(AudioClassifier())
     changed = {"equaliser_db", "snr_db", "gain_db", "probability", "vtln", "tempo"}
     assert {name for name in settings if settings[name] != of_class[name]} == changed
-    assert settings == settings_of(chosen("--recipe", "default"))
+    assert settings == settings_of(build_classifier(read_recipe("default").settings))
 
 
 def test_what_is_set_by_name_goes_before_options_and_options_before_the_recipe(chosen, own):
