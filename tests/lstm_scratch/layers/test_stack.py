@@ -148,6 +148,17 @@ def test_nothing_at_the_padding_is_looked_at_and_its_gradient_is_zero(engine, sh
 
 
 @shapes
+def test_what_is_not_finite_stays_in_its_row_and_no_engine_warns_of_it(engine, shape):
+    """BLAS flags as invalid what is not: a warning would say nothing of the result."""
+    case = draw(engine, shape)
+    x = case.arrays["x"].copy()
+    x[3, 1] = np.inf
+    found, expected = results(dataclasses.replace(case, arrays=case.arrays | {"x": x})), results(case)
+    assert np.isnan(found["y"][3, 1]).any()
+    np.testing.assert_array_equal(found["y"][:, [0, 2]], expected["y"][:, [0, 2]])
+
+
+@shapes
 @pytest.mark.parametrize("lengths", [[4, 0, 1], [0, 0, 0]], ids=str)
 def test_an_empty_row_passes_its_states_and_their_gradients_through(engine, shape, lengths):
     case = draw(engine, shape, lengths=lengths)
