@@ -75,7 +75,7 @@ def deltas(frames: np.ndarray, order: int = 1, width: int = 9) -> np.ndarray:
     if width <= order:
         return np.zeros_like(frames)
     # A polynomial of degree `order` has the same derivative of that order everywhere.
-    return _with_ends_repeated(_fits(frames, order, width), width // 2)
+    return _with_ends_repeated(_fits(frames, order, width), width // 2, width // 2)
 
 
 def regression(frames: np.ndarray, width: int = 5) -> np.ndarray:
@@ -99,12 +99,12 @@ def regression(frames: np.ndarray, width: int = 5) -> np.ndarray:
     """
     if not len(frames):
         return np.zeros_like(frames)
-    return _fits(_with_ends_repeated(frames, width // 2), 1, width)
+    return _fits(_with_ends_repeated(frames, width // 2, width // 2), 1, width)
 
 
-def _with_ends_repeated(frames: np.ndarray, n: int) -> np.ndarray:
-    """Repeat the outermost frames n times, as `np.pad` does in more time than a short clip's slopes take."""
-    return frames.take(np.arange(-n, len(frames) + n).clip(0, len(frames) - 1), axis=0)
+def _with_ends_repeated(frames: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Repeat the first frame and the last, as `np.pad` does in more time than a short clip's slopes take."""
+    return frames.take(np.arange(-before, len(frames) + after).clip(0, len(frames) - 1), axis=0)
 
 
 def _fits(frames: np.ndarray, order: int, width: int) -> np.ndarray:
@@ -251,5 +251,5 @@ def stack_frames(frames: np.ndarray, count: int) -> np.ndarray:
     """
     if count == 1:
         return frames
-    padded = np.pad(frames, ((0, -len(frames) % count), (0, 0)), mode="edge")
+    padded = _with_ends_repeated(frames, 0, -len(frames) % count)
     return padded.reshape(-1, count * frames.shape[1])

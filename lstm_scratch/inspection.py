@@ -479,10 +479,10 @@ def _copies(clips: Mapping[str, _Clip]) -> Iterator[Finding]:
 
 def _near(fingerprints: Mapping[str, _Fingerprint]) -> list[list[str]]:
     """Find pairs of clips that are the same recording, the most alike first."""
-    from scipy.spatial import KDTree
-
     if len(fingerprints) < 2:
         return []
+    from scipy.spatial import KDTree  # slow to import: not where nobody looks for near copies
+
     names, prints = list(fingerprints), list(fingerprints.values())
     bands = np.array([own.bands_db for own in prints])
     reach = ALIKE_DB * np.sqrt(bands.shape[1])
