@@ -68,7 +68,11 @@ def start(code: str, cache: str) -> None:
         The folder in which caches are, and the model.
     """
     command = [sys.executable, "-c", code, f"{cache}/model.safetensors"]
-    subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": cache}, check=True)
+    environment = os.environ | {"XDG_CACHE_HOME": cache}
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # the modules of an installed package have their bytecode
+    subprocess.run(command, env=environment, check=True)
 
 
 def start_cold(code: str) -> None:
