@@ -97,12 +97,12 @@ def test_what_is_set_by_name_goes_before_options_and_options_before_the_recipe(c
 
 
 def test_options_replace_settings_of_a_shipped_recipe(chosen):
-    words = ("--bidirectional", "--features", "mfcc", "--stack-frames", 3, "--class-weight", "none")
+    words = ("--bidirectional", "--features", "log-mel", "--stack-frames", 2, "--class-weight", "none")
     before, after = (
         settings_of(chosen("--recipe", "keywords")),
         settings_of(chosen("--recipe", "keywords", *words)),
     )
-    changed = {"bidirectional": True, "kind": "mfcc", "stack": 3}
+    changed = {"bidirectional": True, "kind": "log-mel", "stack": 2}
     assert {name for name in after if after[name] != before[name]} == changed.keys()
     assert {name: after[name] for name in changed} == changed
     assert chosen("--class-weight", "balanced", "--set", "class_weight=none").class_weight is None
