@@ -69,9 +69,8 @@ def start(code: str, cache: str) -> None:
     """
     command = [sys.executable, "-c", code, f"{cache}/model.safetensors"]
     environment = os.environ | {"XDG_CACHE_HOME": cache}
-    environment.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # the modules of an installed package have their bytecode
+    # Installed modules have their bytecode, and are not compiled anew in every process.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run(command, env=environment, check=True)
 
 
