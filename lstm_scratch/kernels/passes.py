@@ -119,7 +119,7 @@ def inputs_product(x, packed, packed_bias, gates):
 def backward(dy, packed_hh, gates, h, c, dc, dh0, starts, counts, low, high):
     """Turn gates into dz, and dc from the gradient of the last cells into that of the first; write dh0.
 
-    `dy (N, Hp)` holds the gradient of each row's last output, too.
+    `dy (N, Hp)` holds the gradient of each row's last output, too; dh is written over it.
     """
     S = dy.itemsize
     N, Hp = dy.shape

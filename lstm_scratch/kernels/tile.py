@@ -201,7 +201,7 @@ def _emit_gates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
 
 
 def _emit_dgates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
-    """Backward: the sums are dh of `vectors` blocks of hidden units; gates become dz in place."""
+    """Backward: the sums are dh of `vectors` blocks of hidden units, written where `init` was."""
     b = e.b
     lines = 4 * vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE  # of gates, per row
 
@@ -216,35 +216,66 @@ def _emit_dgates(e: Emitter, t: Tile, rows: int, vectors: int) -> None:
             for j in range(max(1, vectors * e.kind.lanes * e.kind.n_bytes // CACHE_LINE)):
                 e.prefetch(e.address(e.row(base, stride, r), j * CACHE_LINE // e.kind.n_bytes))
     dh = _product(e, t, rows, vectors, False, fetch, late=True)
-    for r in range(rows):
-        gates = e.row(t.gates, t.gates_stride, r)
-        c_prev, c, dc_row = (e.row(a, t.out_stride, r) for a in (t.c_prev, t.c, t.dc))
-        for v in range(vectors):
-            i, f, g, o = (e.load(gates, 4 * v + n) for n in range(4))
-            tanh_c = tanh(e.load(c, v))
-            dc = e.load(dc_row, v) + dh[r, v] * o * (1.0 - tanh_c * tanh_c)
-            dz_i = dc * g * i * (1.0 - i)
-            dz_f = dc * e.load(c_prev, v) * f * (1.0 - f)
-            dz_g = dc * i * (1.0 - g * g)
-            dz_o = dh[r, v] * tanh_c * o * (1.0 - o)
-            for n, dz in enumerate((dz_i, dz_f, dz_g, dz_o)):
-                e.store(dz, gates, 4 * v + n)
-            e.store(dc * f, dc_row, v)
+    for (r, v), x in dh.items():
+        e.store(x, e.row(t.init, t.init_stride, r), v)
+
+
+def _emit_dgates_row(e: Emitter, t: Tile, vectors: int) -> None:
+    """Backward: gates of a row become dz in place.
+
+    dh comes from the cache: that costs less than this much code for each row of each tile.
+    """
+    for v in range(vectors):
+        dh = e.load(t.init, v)
+        i, f, g, o = (e.load(t.gates, 4 * v + n) for n in range(4))
+        tanh_c = tanh(e.load(t.c, v))
+        dc = e.load(t.dc, v) + dh * o * (1.0 - tanh_c * tanh_c)
+        dz_i = dc * g * i * (1.0 - i)
+        dz_f = dc * e.load(t.c_prev, v) * f * (1.0 - f)
+        dz_g = dc * i * (1.0 - g * g)
+        dz_o = dh * tanh_c * o * (1.0 - o)
+        for n, dz in enumerate((dz_i, dz_f, dz_g, dz_o)):
+            e.store(dz, t.gates, 4 * v + n)
+        e.store(dc * f, t.dc, v)
 
 
 def _column(
-    name: str, vectors: int, emit: Callable[[Emitter, Tile, int, int], None], transposed: bool = False
+    name: str,
+    vectors: int,
+    emit: Callable[[Emitter, Tile, int, int], None],
+    emit_row: Callable[[Emitter, Tile, int], None] | None = None,
+    transposed: bool = False,
 ) -> Any:
-    """Make an operation that works down all rows, tile by tile."""
+    """Make an operation that works down all rows, tile by tile, and in each with `emit_row` row by row."""
 
     def define(e: Emitter, arguments: list[Any]) -> None:
         t, b = Tile(*arguments), e.b
+
+        def moved(t: Tile, r: Any) -> Tile:
+            """Give the same, from row r on."""
+            strides = {
+                "init": t.init_stride,
+                "left": e.number(1) if transposed else t.left_stride,
+                "left2": t.left2_stride,
+                "out": t.out_stride,
+                "gates": t.gates_stride,
+                "c_prev": t.out_stride,
+                "c": t.out_stride,
+                "dc": t.out_stride,
+            }
+            return t._replace(
+                **{name: e.address(getattr(t, name), b.mul(r, stride)) for name, stride in strides.items()}
+            )
+
         entry, loop, done = b.block, b.append_basic_block("rows"), b.append_basic_block("end")
+        emitted = b.append_basic_block("emitted")
         b.cbranch(b.icmp_signed(">", t.rows, e.number(0)), loop, done)
+        b.position_at_end(emitted)
+        taken = b.phi(I64)
         b.position_at_end(loop)
         r = b.phi(I64)
         r.add_incoming(e.number(0), entry)
-        left = b.sub(t.rows, r)
+        left, here = b.sub(t.rows, r), moved(t, r)
         for height in ROWS[vectors]:
             take, skip = b.append_basic_block("take"), b.append_basic_block("skip")
             fits = b.icmp_signed(">=", left, e.number(height))
@@ -252,26 +283,22 @@ def _column(
                 fits = b.and_(fits, b.icmp_signed("!=", left, e.number(height + height // 3)))
             b.cbranch(fits, take, skip)
             b.position_at_end(take)
-
-            def moved(base: Any, stride: Any) -> Any:
-                return e.address(base, b.mul(r, stride))
-
-            here = t._replace(
-                init=moved(t.init, t.init_stride),
-                left=moved(t.left, e.number(1) if transposed else t.left_stride),
-                left2=moved(t.left2, t.left2_stride),
-                out=moved(t.out, t.out_stride),
-                gates=moved(t.gates, t.gates_stride),
-                c_prev=moved(t.c_prev, t.out_stride),
-                c=moved(t.c, t.out_stride),
-                dc=moved(t.dc, t.out_stride),
-            )
             emit(e, here, height, vectors)
-            following = b.add(r, e.number(height))
-            r.add_incoming(following, b.block)
-            b.cbranch(b.icmp_signed("<", following, t.rows), loop, done)
+            taken.add_incoming(e.number(height), b.block)
+            b.branch(emitted)
             b.position_at_end(skip)
         b.unreachable()
+        b.position_at_end(emitted)
+        if emit_row is not None:
+
+            def each(row: Any, carried: list[Any]) -> list[Any]:
+                emit_row(e, moved(here, row), vectors)
+                return carried
+
+            e.count(taken, [], each)
+        following = b.add(r, taken)
+        r.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, t.rows), loop, done)
         b.position_at_end(done)
 
     return operation(f"{name}_{vectors}", define)
@@ -279,10 +306,10 @@ def _column(
 
 gates_4 = _column("gates", 4, _emit_gates)
 gates_8 = _column("gates", 8, _emit_gates)
-dgates_1 = _column("dgates", 1, _emit_dgates)
-dgates_2 = _column("dgates", 2, _emit_dgates)
-dgates_3 = _column("dgates", 3, _emit_dgates)
-dgates_4 = _column("dgates", 4, _emit_dgates)
+dgates_1 = _column("dgates", 1, _emit_dgates, _emit_dgates_row)
+dgates_2 = _column("dgates", 2, _emit_dgates, _emit_dgates_row)
+dgates_3 = _column("dgates", 3, _emit_dgates, _emit_dgates_row)
+dgates_4 = _column("dgates", 4, _emit_dgates, _emit_dgates_row)
 store_1 = _column("store", 1, _emit_store)
 store_2 = _column("store", 2, _emit_store)
 store_3 = _column("store", 3, _emit_store)
